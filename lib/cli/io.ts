@@ -1,0 +1,113 @@
+/**
+ * io: the one place that touches stdout, stderr and signals.
+ *
+ * Data goes to stdout, talk to stderr. A live line repaints itself on a terminal and becomes one line per second
+ * elsewhere. The first Ctrl-C aborts `signal` so that a command can sum up; a second one ends it on the spot.
+ */
+import type { WriteStream } from "node:tty";
+
+/** What a command may use to talk to its user. */
+export type Io = {
+  /** Writes data to stdout, a newline added. */
+  readonly out: (text: string) => void;
+  /** Writes talk to stderr, a newline added; a live line is cleared first. */
+  readonly err: (text: string) => void;
+  /** Shows text that replaces the text shown before: a status line, or a table of several lines. */
+  readonly live: (text: string) => void;
+  /** Aborted by SIGINT, SIGTERM, SIGHUP, or a reader that closed our stdout. */
+  readonly signal: AbortSignal;
+  /** May stdout, or stderr, carry colour? A terminal, and neither NO_COLOR nor TERM=dumb. */
+  readonly color: { readonly out: boolean; readonly err: boolean };
+  /** Does stdout, or stderr, lead to a terminal? */
+  readonly isTty: { readonly out: boolean; readonly err: boolean };
+  /** Width for tables on stdout: the terminal's, or 80. */
+  readonly columns: number;
+  /** The exit code that an interruption asks for: 0 when the reader of stdout went away. */
+  readonly interruption: () => number | undefined;
+};
+
+const LIVE_PLAIN_INTERVAL_MS = 1_000;
+const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
+
+/** Connects a command with this process's streams and signals. Call it once. */
+export function processIo(): Io {
+  const controller = new AbortController();
+  let exitCode: number | undefined;
+  const interrupt = (code: number): void => {
+    if (controller.signal.aborted) process.exit(code);
+    exitCode = code;
+    controller.abort();
+  };
+  for (const [name, code] of Object.entries(SIGNALS)) process.on(name, () => interrupt(code));
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", readerLeft(interrupt));
+  const live = liveText(process.stderr);
+  return {
+    out: (text) => void process.stdout.write(`${text}\n`),
+    err: (text) => void process.stderr.write(`${live.clear()}${text}\n`),
+    live: live.show,
+    signal: controller.signal,
+    color: { out: mayColor(process.stdout), err: mayColor(process.stderr) },
+    isTty: { out: process.stdout.isTTY, err: process.stderr.isTTY },
+    columns: process.stdout.isTTY ? process.stdout.columns : 80,
+    interruption: () => exitCode,
+  };
+}
+
+/** `states --watch | head -1` is no error: the reader has what it wanted. */
+function readerLeft(interrupt: (code: number) => void): (error: NodeJS.ErrnoException) => void {
+  return (error) => {
+    if (error.code !== "EPIPE") throw error;
+    interrupt(0);
+  };
+}
+
+function mayColor(stream: WriteStream): boolean {
+  const { NO_COLOR, FORCE_COLOR, TERM } = process.env;
+  if (NO_COLOR !== undefined && NO_COLOR !== "") return false;
+  if (FORCE_COLOR !== undefined && FORCE_COLOR !== "0") return true;
+  return stream.isTTY && TERM !== "dumb";
+}
+
+type LiveText = { readonly show: (text: string) => void; readonly clear: () => string };
+
+function liveText(stream: WriteStream): LiveText {
+  return stream.isTTY ? repaintedText(stream) : occasionalText(stream);
+}
+
+function repaintedText(stream: WriteStream): LiveText {
+  let shownLines = 0;
+  const clear = (): string => {
+    if (shownLines === 0) return "";
+    const up = shownLines > 1 ? `\u001B[${shownLines - 1}A` : "";
+    shownLines = 0;
+    return `\r${up}\u001B[J`;
+  };
+  return {
+    clear,
+    show: (text) => {
+      const lines = text.split("\n").map((line) => cut(line, stream.columns));
+      const before = clear();
+      shownLines = lines.length;
+      stream.write(before + lines.join("\n"));
+    },
+  };
+}
+
+/** A line that wraps cannot be repainted, so it is cut; escape sequences take no width. */
+function cut(line: string, columns: number): string {
+  // eslint-disable-next-line no-control-regex
+  const plain = line.replaceAll(/\u001B\[[\d;]*m/g, "");
+  return plain.length < columns ? line : plain.slice(0, columns - 1);
+}
+
+function occasionalText(stream: WriteStream): LiveText {
+  let last = -Infinity;
+  return {
+    clear: () => "",
+    show: (text) => {
+      if (performance.now() - last < LIVE_PLAIN_INTERVAL_MS) return;
+      last = performance.now();
+      stream.write(`${text}\n`);
+    },
+  };
+}

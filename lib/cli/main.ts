@@ -1,0 +1,196 @@
+/**
+ * main: from the words of a command line to an exit code.
+ *
+ * Every executable is a `Command`, or several under one name (`lab run`, `lab list`). Exit codes: 0 fine; 1 a claim or a
+ * check failed; 2 wrong usage or an unmet need; 70 a defect of ours; 128 + n ended by signal n (130 is Ctrl-C).
+ */
+import { readFileSync } from "node:fs";
+import yargs, { type Argv } from "yargs";
+import { checkedValues, FlagError, yargsOption, type Flags, type Values } from "./flags.ts";
+import { processIo, type Io } from "./io.ts";
+
+/** One command: a flag table, examples for the help, and what to do. */
+export type Command<F extends Flags> = {
+  readonly name: string;
+  readonly summary: string;
+  readonly flags: F;
+  /** Words after the flags, as shown in the help, for example `[NAME..]`. Without it none are taken. */
+  readonly words?: string;
+  /** Command lines with a trailing comment each. */
+  readonly examples: readonly (readonly [line: string, comment: string])[];
+  readonly run: (values: Values<F>, io: Io, words: readonly string[]) => Promise<number>;
+};
+
+/** A command as seen from outside, its flag types forgotten. */
+export type AnyCommand = {
+  readonly name: string;
+  readonly summary: string;
+  readonly help: () => Promise<string>;
+  readonly main: (argv: readonly string[], io: Io) => Promise<number>;
+};
+
+/** Several commands under one name: the first word chooses. */
+export type CommandGroup = {
+  readonly name: string;
+  readonly summary: string;
+  readonly commands: readonly AnyCommand[];
+};
+
+const EXIT_CODES =
+  "Exit codes: 0 fine; 1 a claim or check failed; 2 wrong usage or unmet need; 130 interrupted";
+
+/** Wrong usage. `code` is stable; the message says what, and what next. */
+export class UsageError extends Error {
+  override name = "UsageError";
+  readonly code = "TFL_USAGE";
+}
+
+/** Makes a command runnable. */
+export function command<F extends Flags>(command: Command<F>): AnyCommand {
+  return {
+    name: command.name,
+    summary: command.summary,
+    help: () => parser(command).getHelp(),
+    main: (argv, io) => runCommand(command, argv, io),
+  };
+}
+
+/** Runs a command, or the one of a group that the first word names, on this process; never returns. */
+export async function main(program: AnyCommand | CommandGroup): Promise<never> {
+  const io = processIo();
+  const argv = process.argv.slice(2);
+  const code = await (
+    "commands" in program ? runGroup(program, argv, io) : program.main(argv, io)
+  ).catch((error: unknown) => explain(program.name, error, io));
+  process.exit(io.interruption() ?? code);
+}
+
+async function runGroup(group: CommandGroup, argv: readonly string[], io: Io): Promise<number> {
+  const [verb, ...rest] = argv;
+  if (verb === undefined || verb === "--help" || verb === "help") {
+    io.out(groupHelp(group));
+    return verb === undefined ? 2 : 0;
+  }
+  if (verb === "--version") return printVersion(io);
+  const chosen = group.commands.find((command) => command.name.split(" ")[1] === verb);
+  const verbs = group.commands.map((command) => command.name.split(" ")[1]).join(", ");
+  if (chosen === undefined)
+    throw new UsageError(`unknown command ${JSON.stringify(verb)}; there are: ${verbs}`);
+  return chosen.main(rest, io);
+}
+
+/** The help of a group: one line for each command. */
+export function groupHelp(group: CommandGroup): string {
+  const width = Math.max(...group.commands.map((command) => command.name.length));
+  const lines = group.commands.map(
+    (command) => `  ${command.name.padEnd(width)}  ${command.summary}`,
+  );
+  return [
+    `${group.name}: ${group.summary}`,
+    "",
+    ...lines,
+    "",
+    `${group.name} COMMAND --help tells more.`,
+    EXIT_CODES,
+  ].join("\n");
+}
+
+async function runCommand<F extends Flags>(
+  command: Command<F>,
+  argv: readonly string[],
+  io: Io,
+): Promise<number> {
+  const given = parse(parser(command), argv);
+  if (given["help"] === true) {
+    io.out(await parser(command).getHelp());
+    return 0;
+  }
+  if (given["version"] === true) return printVersion(io);
+  const words = given._.map(String);
+  if (words.length > 0 && command.words === undefined)
+    throw new UsageError(
+      `${command.name} takes no words, got ${JSON.stringify(words[0])}; see --help`,
+    );
+  return command.run(valuesOf(command.flags, given), io, words);
+}
+
+type Given = Record<string, unknown> & { _: (string | number)[] };
+
+function parse(parser: Argv, argv: readonly string[]): Given {
+  return parser.parseSync([...argv]) as Given;
+}
+
+function parser<F extends Flags>(command: Command<F>): Argv {
+  const options = Object.entries(command.flags).map(([name, flag]) => [name, yargsOption(flag)]);
+  return yargs()
+    .scriptName(command.name)
+    .usage(
+      `${command.name}: ${command.summary}\n\nUsage: $0 [flags] ${command.words ?? ""}`.trimEnd(),
+    )
+    .options(Object.fromEntries(options) as Parameters<Argv["options"]>[0])
+    .option("help", { type: "boolean", describe: "Show this help" })
+    .option("version", { type: "boolean", describe: "Show the version" })
+    .help(false)
+    .version(false)
+    .parserConfiguration({
+      "duplicate-arguments-array": false,
+      "camel-case-expansion": false,
+      "parse-positional-numbers": false,
+      "strip-dashed": false,
+    })
+    .strictOptions()
+    .exitProcess(false)
+    .showHelpOnFail(false)
+    .fail((message: string, error: Error | undefined) => {
+      throw error ?? new UsageError(`${message.replaceAll("\n", " ")}; see --help`);
+    })
+    .epilog(epilog(command))
+    .wrap(80);
+}
+
+function epilog<F extends Flags>({ examples }: Command<F>): string {
+  const width = Math.max(...examples.map(([line]) => line.length));
+  const lines = examples.map(([line, comment]) => `  ${line.padEnd(width)}  # ${comment}`);
+  return ["Examples:", ...lines, "", EXIT_CODES].join("\n");
+}
+
+function valuesOf<F extends Flags>(flags: F, given: Given): Values<F> {
+  try {
+    return checkedValues(flags, given, process.env);
+  } catch (error) {
+    if (error instanceof FlagError) throw new UsageError(`${error.message}; see --help`);
+    throw error;
+  }
+}
+
+function printVersion(io: Io): number {
+  io.out(packageVersion());
+  return 0;
+}
+
+/** The version in package.json, found upwards from here: sources and dist lie at different depths. */
+export function packageVersion(): string {
+  for (const up of ["../..", "../../.."]) {
+    try {
+      const text = readFileSync(new URL(`${up}/package.json`, import.meta.url), "utf8");
+      return (JSON.parse(text) as { version: string }).version;
+    } catch {
+      // Not at this depth.
+    }
+  }
+  return "unknown";
+}
+
+/**
+ * Says what went wrong and returns the exit code. Errors with a stable `TFL_` code and refusals of the operating system
+ * are the user's to act on: 2. Anything else is a defect of ours and shows its stack: 70.
+ */
+function explain(name: string, error: unknown, io: Io): number {
+  const { code, message, stack } = error as NodeJS.ErrnoException;
+  if (typeof code === "string" && /^(TFL_|E[A-Z0-9]+$)/.test(code)) {
+    io.err(`${name}: ${message}${message.includes(code) ? "" : ` [${code}]`}`);
+    return 2;
+  }
+  io.err(`${name}: a defect in this program, please report it.\n${stack ?? String(error)}`);
+  return 70;
+}
