@@ -93,7 +93,9 @@ export function yargsOption(flag: Flag): Options {
     type: isSwitch ? "boolean" : "string",
     describe: flag.env === undefined ? flag.about : `${flag.about} (env ${flag.env})`,
     ...(flag.alias === undefined ? {} : { alias: flag.alias }),
-    ...(shownDefault === undefined ? {} : { defaultDescription: String(shownDefault) }),
+    ...(shownDefault === undefined
+      ? {}
+      : { defaultDescription: `${shownDefault as string | number}` }),
     ...(isSwitch ? {} : { requiresArg: true }),
   };
 }
@@ -125,7 +127,7 @@ function valueOf(
   given: unknown,
   env: Readonly<Record<string, string | undefined>>,
 ): unknown {
-  if (given !== undefined) return checked(`--${name}`, flag, String(given));
+  if (given !== undefined) return checked(`--${name}`, flag, `${given as string | boolean}`);
   const fromEnv = flag.env === undefined ? undefined : env[flag.env];
   if (flag.env !== undefined && fromEnv !== undefined && fromEnv !== "")
     return checked(flag.env, flag, fromEnv);

@@ -95,7 +95,6 @@ function repaintedText(stream: WriteStream): LiveText {
 
 /** A line that wraps cannot be repainted, so it is cut; escape sequences take no width. */
 function cut(line: string, columns: number): string {
-  // eslint-disable-next-line no-control-regex
   const plain = line.replaceAll(/\u001B\[[\d;]*m/g, "");
   return plain.length < columns ? line : plain.slice(0, columns - 1);
 }

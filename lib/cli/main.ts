@@ -117,7 +117,7 @@ async function runCommand<F extends Flags>(
 type Given = Record<string, unknown> & { _: (string | number)[] };
 
 function parse(parser: Argv, argv: readonly string[]): Given {
-  return parser.parseSync([...argv]) as Given;
+  return parser.parseSync([...argv]);
 }
 
 function parser<F extends Flags>(command: Command<F>): Argv {
@@ -127,7 +127,7 @@ function parser<F extends Flags>(command: Command<F>): Argv {
     .usage(
       `${command.name}: ${command.summary}\n\nUsage: $0 [flags] ${command.words ?? ""}`.trimEnd(),
     )
-    .options(Object.fromEntries(options) as Parameters<Argv["options"]>[0])
+    .options(Object.fromEntries(options))
     .option("help", { type: "boolean", describe: "Show this help" })
     .option("version", { type: "boolean", describe: "Show the version" })
     .help(false)

@@ -1,0 +1,5 @@
+/** Something that this machine lacks: a tool, a permission, a kernel feature. The message ends with the ways out. */
+export class NeedsError extends Error {
+  override name = "NeedsError";
+  readonly code = "TFL_NEEDS";
+}

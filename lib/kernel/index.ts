@@ -1,0 +1,9 @@
+/** kernel: what the kernel says, and the sandbox. */
+export * from "./counters.ts";
+export * from "./errors.ts";
+export * from "./ports.ts";
+export * from "./process.ts";
+export * from "./procfile.ts";
+export * from "./sandbox.ts";
+export * from "./shell.ts";
+export * from "./sysctl.ts";

@@ -1,0 +1,57 @@
+/**
+ * ports: from which local ports connect() may choose, and what a closed connection's port has to wait for.
+ *
+ * Source: __inet_hash_connect() in net/ipv4/inet_hashtables.c and tcp_twsk_unique() in net/ipv4/tcp_ipv4.c; ip(7), tcp(7).
+ */
+import { readNumericSysctl, readSysctl } from "./sysctl.ts";
+
+/** The ephemeral port range as connect() sees it: `low` to `high`, both included, without the reserved ones. */
+export type PortRange = { readonly low: number; readonly high: number; readonly count: number };
+
+/** Reads ip_local_port_range and ip_local_reserved_ports of this network namespace. */
+export function ephemeralPorts(): PortRange {
+  const range = readSysctl("net.ipv4.ip_local_port_range") ?? "32768 60999";
+  return portRange(range, readSysctl("net.ipv4.ip_local_reserved_ports") ?? "");
+}
+
+/** The range from the texts of the two parameters, for example `"40000 40999"` and `"40007,40010-40012"`. */
+export function portRange(range: string, reserved: string): PortRange {
+  const [low = 0, high = 0] = range.split(/\s+/).map(Number);
+  const count = high - low + 1 - reservedWithin(reserved, low, high);
+  return { low, high, count };
+}
+
+function reservedWithin(reserved: string, low: number, high: number): number {
+  let within = 0;
+  for (const part of reserved.split(",").filter((text) => text !== "")) {
+    const [first = 0, last = first] = part.split("-").map(Number);
+    within += Math.max(0, Math.min(last, high) - Math.max(first, low) + 1);
+  }
+  return within;
+}
+
+/** When may a port whose old connection is in TIME_WAIT carry a new one to the same address and port? */
+export type TimeWaitReuse =
+  /** Not for 60 s: TCP_TIMEWAIT_LEN, a constant of the kernel. */
+  | { readonly kind: "never" }
+  /** After `delayMs`, for any destination (1), or only when both ends are loopback addresses (2, the default). */
+  | { readonly kind: "after-delay"; readonly delayMs: number };
+
+/** How long a TIME_WAIT socket lives. A constant, TCP_TIMEWAIT_LEN in include/net/tcp.h; no parameter changes it. */
+export const TIME_WAIT_MS = 60_000;
+
+/** What tcp_tw_reuse means for connections to `address`. Needs TCP timestamps on both sides, which are on by default. */
+export function timeWaitReuse(address: string): TimeWaitReuse {
+  const mode = readNumericSysctl("net.ipv4.tcp_tw_reuse", 0);
+  const timestamps = readNumericSysctl("net.ipv4.tcp_timestamps", 1);
+  if (timestamps === 0 || mode === 0 || (mode === 2 && !isLoopback(address)))
+    return { kind: "never" };
+  return { kind: "after-delay", delayMs: readNumericSysctl("net.ipv4.tcp_tw_reuse_delay", 1_000) };
+}
+
+/** Is this an address of 127.0.0.0/8, ::1, or an IPv4-mapped form of the former? */
+export function isLoopback(address: string): boolean {
+  return (
+    /^(::ffff:)?127\.\d+\.\d+\.\d+$/i.test(address) || address === "::1" || address === "localhost"
+  );
+}

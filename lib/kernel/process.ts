@@ -1,0 +1,84 @@
+/** process: what /proc tells about one process: descriptors, limits, memory, threads. Source: proc(5), getrlimit(2). */
+import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+
+/** Which process: its pid, or this one. */
+export type Pid = number | "self";
+
+/**
+ * How many descriptors a process has open. Since Linux 6.2 the size of /proc/PID/fd says so and no descriptor is needed to
+ * ask; before that the folder is listed. Throws ENOENT or EACCES for a process that is gone or another user's, EMFILE
+ * when this process has no descriptor left to list with.
+ */
+export function openDescriptors(pid: Pid = "self"): number {
+  const path = `/proc/${pid}/fd`;
+  const { size } = statSync(path);
+  if (size > 0) return size;
+  const listed = readdirSync(path).length;
+  return pid === "self" ? listed - 1 : listed;
+}
+
+/** A soft limit and the hard limit that it may be raised to. */
+export type Limit = { readonly soft: number; readonly hard: number };
+
+/** The limit on open descriptors (RLIMIT_NOFILE). */
+export function descriptorLimit(pid: Pid = "self"): Limit {
+  return parseLimit(readFileSync(`/proc/${pid}/limits`, "latin1"), "Max open files");
+}
+
+/** One row of the text of /proc/PID/limits; `unlimited` is Infinity. Throws a RangeError when the row is missing. */
+export function parseLimit(text: string, row: string): Limit {
+  const line = text.split("\n").find((candidate) => candidate.startsWith(row));
+  if (line === undefined) throw new RangeError(`/proc/PID/limits has no row "${row}"`);
+  const [soft = NaN, hard = NaN] = line
+    .slice(row.length)
+    .trim()
+    .split(/\s+/)
+    .map((word) => (word === "unlimited" ? Infinity : Number(word)));
+  return { soft, hard };
+}
+
+/** Memory and threads of a process. */
+export type ProcessStatus = { readonly threads: number; readonly rssBytes: number };
+
+/** Reads /proc/PID/status. Throws ENOENT for a process that is gone. */
+export function processStatus(pid: Pid = "self"): ProcessStatus {
+  const text = readFileSync(`/proc/${pid}/status`, "latin1");
+  const value = (field: string): number =>
+    Number(new RegExp(`^${field}:\\s+(\\d+)`, "m").exec(text)?.[1]);
+  return { threads: value("Threads"), rssBytes: value("VmRSS") * 1024 };
+}
+
+/** The inodes of the sockets that a process has open: they join its descriptors with the socket table. */
+export function socketInodes(pid: Pid): ReadonlySet<number> {
+  const inodes = new Set<number>();
+  for (const descriptor of readdirSync(`/proc/${pid}/fd`)) {
+    const inode = socketInode(`/proc/${pid}/fd/${descriptor}`);
+    if (inode !== undefined) inodes.add(inode);
+  }
+  return inodes;
+}
+
+function socketInode(path: string): number | undefined {
+  try {
+    const match = /^socket:\[(\d+)\]$/.exec(readlinkSync(path));
+    return match === null ? undefined : Number(match[1]);
+  } catch {
+    return undefined; // Closed since it was listed.
+  }
+}
+
+/** The pids of all processes visible here. */
+export function allPids(): readonly number[] {
+  return readdirSync("/proc")
+    .map(Number)
+    .filter((pid) => pid > 0);
+}
+
+/** The words a process was started with; none when it is gone. */
+export function commandLine(pid: number): readonly string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").slice(0, -1);
+  } catch {
+    return [];
+  }
+}

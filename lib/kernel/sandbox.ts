@@ -1,0 +1,134 @@
+/**
+ * sandbox: a private user, network and process namespace.
+ *
+ * In it a program has ports, parameters and counters of its own, and every capability over them, without being root
+ * outside. When its first process ends the kernel kills all others; and that first process is killed when whoever
+ * started it dies, even by SIGKILL. So nothing survives, and the machine's own network is never touched.
+ *
+ * Sources: unshare(1), user_namespaces(7), network_namespaces(7), pid_namespaces(7), PR_SET_PDEATHSIG in prctl(2).
+ */
+import { readlinkSync } from "node:fs";
+import { networkInterfaces } from "node:os";
+import { NeedsError } from "./errors.ts";
+import { readSysctl } from "./sysctl.ts";
+
+/** How private the network is. The first that works is taken; `here` only when it is asked for. */
+export type Rung = "user-namespace" | "root-namespace" | "here";
+
+/** What each rung means, for the user. */
+export const RUNGS: Readonly<Record<Rung, string>> = {
+  "user-namespace": "a private network (user, network and process namespace; no root needed)",
+  "root-namespace":
+    "a private network (network and process namespace; as root, user namespaces are off)",
+  here: "this machine's own network: no parameter is changed, and counters include other programs",
+};
+
+/** Programs inside a sandbox find its identity here; outside it is not set. */
+export const SANDBOX_VARIABLE = "TCP_FAILURE_LAB_NETNS";
+
+/**
+ * A non-zero user id is mapped, for root too: with uid 0 tcpdump tries to become a user that the namespace does not have.
+ */
+const ROOT_MAPS_TO = 1000;
+
+/** The command line that runs `argv` in a fresh sandbox of this kind; `here` returns `argv` as it is. */
+export function sandboxCommand(rung: Rung, argv: readonly string[]): readonly string[] {
+  if (rung === "here") return argv;
+  const uid = process.getuid?.() ?? 0;
+  const gid = process.getgid?.() ?? 0;
+  const user = [
+    "--user",
+    `--map-user=${uid === 0 ? ROOT_MAPS_TO : uid}`,
+    `--map-group=${gid === 0 ? ROOT_MAPS_TO : gid}`,
+    "--keep-caps",
+  ];
+  return [
+    // unshare kills its child when it dies itself; setpriv sees to it that it dies with us.
+    ...["setpriv", "--pdeathsig", "KILL", "--"],
+    ...["unshare", ...(rung === "user-namespace" ? user : [])],
+    ...["--net", "--pid", "--fork", "--mount-proc", "--kill-child", "--", ...argv],
+  ];
+}
+
+/**
+ * The best rung that this machine allows, found by trying. Throws NeedsError, naming what is missing and the ways out,
+ * when there is none.
+ */
+export async function findRung(): Promise<Rung> {
+  const user = await attempt("user-namespace");
+  if (user === "works") return "user-namespace";
+  const isRoot = process.getuid?.() === 0;
+  const root = isRoot ? await attempt("root-namespace") : undefined;
+  if (root === "works") return "root-namespace";
+  throw new NeedsError(noSandbox(user));
+}
+
+async function attempt(rung: Rung): Promise<string> {
+  const { execa } = await import("execa");
+  const [file = "", ...args] = sandboxCommand(rung, ["true"]);
+  const { failed, stderr, originalMessage } = await execa(file, args, {
+    reject: false,
+    stdin: "ignore",
+  });
+  return failed ? stderr.trim() || (originalMessage ?? "failed") : "works";
+}
+
+function noSandbox(reason: string): string {
+  return [
+    `no private network can be made here: ${reason}`,
+    ...causes(),
+    "Ways out: run it as root (sudo); in a container, allow it (docker run --security-opt seccomp=unconfined",
+    "--security-opt systempaths=unconfined); or --here, which uses this machine's own network, changes no parameter",
+    "and skips what would need one.",
+  ].join("\n  ");
+}
+
+function causes(): readonly string[] {
+  const found: string[] = [];
+  if (readSysctl("kernel.apparmor_restrict_unprivileged_userns") === "1")
+    found.push(
+      "AppArmor forbids it: kernel.apparmor_restrict_unprivileged_userns = 1 (Ubuntu 23.10 and later).",
+    );
+  if (readSysctl("kernel.unprivileged_userns_clone") === "0")
+    found.push("The kernel forbids it: kernel.unprivileged_userns_clone = 0.");
+  if (readSysctl("user.max_user_namespaces") === "0")
+    found.push("The kernel forbids it: user.max_user_namespaces = 0.");
+  return found;
+}
+
+/**
+ * Prepares a sandbox from inside: brings the loopback interface up, which starts down, and marks the environment so that
+ * programs started from here know where they are. Throws NeedsError when no tool can do it.
+ */
+export async function enterSandbox(): Promise<void> {
+  process.env[SANDBOX_VARIABLE] = networkNamespace();
+  const { execa } = await import("execa");
+  for (const [file, args] of LOOPBACK_UP) {
+    if (networkInterfaces()["lo"] !== undefined) return;
+    await execa(file, args, { reject: false, stdin: "ignore" });
+  }
+  if (networkInterfaces()["lo"] === undefined)
+    throw new NeedsError(
+      "the loopback interface cannot be brought up: install iproute2, busybox or perl",
+    );
+}
+
+/** SIOCSIFFLAGS with IFF_UP | IFF_LOOPBACK | IFF_RUNNING, for machines that have no ip: netdevice(7). */
+const PERL_UP =
+  'socket(my $s, 2, 2, 0); my $r = pack("a16 s x22", "lo", 0x49); exit(ioctl($s, 0x8914, $r) ? 0 : 1)';
+
+const LOOPBACK_UP: readonly (readonly [file: string, args: readonly string[]])[] = [
+  ["ip", ["link", "set", "lo", "up"]],
+  ["perl", ["-e", PERL_UP]],
+  ["busybox", ["ip", "link", "set", "lo", "up"]],
+];
+
+/** The identity of a process's network namespace, such as `net:[4026531840]`. */
+export function networkNamespace(pid: number | "self" = "self"): string {
+  return readlinkSync(`/proc/${pid}/ns/net`);
+}
+
+/** Is this process inside a sandbox of ours? The variable alone is not believed: it must name the namespace that we are in. */
+export function isInSandbox(): boolean {
+  return process.env[SANDBOX_VARIABLE] === networkNamespace();
+}

@@ -1,0 +1,170 @@
+/**
+ * churn: open and close connections, as a program without a connection pool does.
+ *
+ * Each connection is left as soon as its handshake is over. Nothing is sent: the port that it used is all that matters.
+ */
+import { connect, type Socket, type TcpNetConnectOpts } from "node:net";
+import { countFailure, failureOf, type Failure, type FailureCounts } from "./errno.ts";
+import { Latencies, type Percentiles } from "./percentiles.ts";
+
+/** How to churn. */
+export type ChurnOptions = {
+  readonly host: string;
+  /** Destinations on `host`, used in turn. A port is free again for each of them: what counts is the 4-tuple. */
+  readonly ports: readonly number[];
+  /** Stop after this many attempts, this many milliseconds, or, if asked to, at the first failure. */
+  readonly count: number;
+  readonly durationMs: number;
+  readonly untilError: boolean;
+  /** Attempts under way at the same time. */
+  readonly concurrency: number;
+  /** At most this many attempts per second; 0 for as fast as possible. */
+  readonly ratePerSecond: number;
+  /** Who closes first: us, with a FIN or a RST, or the server (then we wait for its FIN). */
+  readonly leave: "end" | "reset" | "wait";
+  /** Bind these local ports one after the other instead of letting the kernel choose. */
+  readonly walk: { readonly low: number; readonly high: number } | undefined;
+  /** How full the port range is, from 0 to 1. Asked every few attempts, so it has to be cheap. */
+  readonly fillLevel: () => number;
+  readonly signal: AbortSignal;
+};
+
+/** What has happened so far; `failures` by errno. */
+export type ChurnProgress = {
+  readonly attempts: number;
+  readonly successes: number;
+  readonly failures: FailureCounts;
+  /** Who sent the first FIN or RST: us, or the server. */
+  readonly closedFirst: { readonly us: number; readonly server: number };
+};
+
+/** What has happened in all. */
+export type ChurnResult = ChurnProgress & {
+  readonly durationMs: number;
+  /** connect() latencies while the range was 0 to 10 % full, 10 to 20 %, and so on: ten entries. */
+  readonly connectByFill: readonly (Percentiles | undefined)[];
+};
+
+const FILL_EVERY = 16;
+const FILL_STEPS = 10;
+
+/** A churn under way: `progress` changes as it goes; `run()` resolves at its end and never rejects. */
+export class Churn {
+  readonly #options: ChurnOptions;
+  readonly #latencies = Array.from({ length: FILL_STEPS }, () => new Latencies());
+  readonly #failures: FailureCounts = {};
+  readonly #closedFirst = { us: 0, server: 0 };
+  #attempts = 0;
+  #successes = 0;
+  #fillStep = 0;
+  #mustStop = false;
+  #startMs = 0;
+
+  constructor(options: ChurnOptions) {
+    this.#options = options;
+  }
+
+  get progress(): ChurnProgress {
+    return {
+      attempts: this.#attempts,
+      successes: this.#successes,
+      failures: this.#failures,
+      closedFirst: this.#closedFirst,
+    };
+  }
+
+  async run(): Promise<ChurnResult> {
+    this.#startMs = performance.now();
+    const workers = Array.from({ length: this.#options.concurrency }, () => this.#work());
+    await Promise.all(workers);
+    const durationMs = performance.now() - this.#startMs;
+    return {
+      ...this.progress,
+      durationMs,
+      connectByFill: this.#latencies.map((step) => step.summary()),
+    };
+  }
+
+  async #work(): Promise<void> {
+    while (this.#mayGoOn()) {
+      const attempt = this.#attempts;
+      this.#attempts += 1;
+      if (this.#options.ratePerSecond > 0) await this.#untilDue(attempt);
+      if (attempt % FILL_EVERY === 0) this.#measureFill();
+      await this.#attempt(attempt);
+    }
+  }
+
+  #mayGoOn(): boolean {
+    const { count, durationMs, signal } = this.#options;
+    if (this.#mustStop || signal.aborted || this.#attempts >= count) return false;
+    return performance.now() - this.#startMs < durationMs;
+  }
+
+  async #untilDue(attempt: number): Promise<void> {
+    const dueMs = this.#startMs + (attempt * 1_000) / this.#options.ratePerSecond;
+    const waitMs = dueMs - performance.now();
+    if (waitMs > 0) await pause(waitMs, this.#options.signal);
+  }
+
+  #measureFill(): void {
+    this.#fillStep = Math.min(FILL_STEPS - 1, Math.floor(this.#options.fillLevel() * FILL_STEPS));
+  }
+
+  #attempt(attempt: number): Promise<void> {
+    const fillStep = this.#fillStep;
+    const startMs = performance.now();
+    return new Promise((resolve) => {
+      const socket = connect(this.#destination(attempt));
+      socket.on("connect", () => {
+        this.#successes += 1;
+        this.#latencies[fillStep]?.record(performance.now() - startMs);
+        this.#leave(socket);
+      });
+      socket.on("error", (error) => this.#fail(failureOf(error)));
+      socket.on("close", () => resolve());
+    });
+  }
+
+  #destination(attempt: number): TcpNetConnectOpts {
+    const { host, ports, walk } = this.#options;
+    const port = ports[attempt % ports.length] ?? 0;
+    if (walk === undefined) return { host, port };
+    const localPort = walk.low + (attempt % (walk.high - walk.low + 1));
+    return { host, port, localPort };
+  }
+
+  #leave(socket: Socket): void {
+    switch (this.#options.leave) {
+      case "end":
+        this.#closedFirst.us += 1;
+        socket.destroy();
+        return;
+      case "reset":
+        this.#closedFirst.us += 1;
+        socket.resetAndDestroy();
+        return;
+      case "wait":
+        // Node answers the server's FIN with ours and closes.
+        socket.on("end", () => (this.#closedFirst.server += 1)).resume();
+        return;
+    }
+  }
+
+  #fail(failure: Failure): void {
+    countFailure(this.#failures, failure);
+    if (this.#options.untilError) this.#mustStop = true;
+  }
+}
+
+function pause(durationMs: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, durationMs);
+    signal.addEventListener("abort", done);
+  });
+}

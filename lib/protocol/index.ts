@@ -1,0 +1,7 @@
+/** protocol: what we put on the wire. */
+export * from "./churn.ts";
+export * from "./echo-server.ts";
+export * from "./errno.ts";
+export * from "./leave.ts";
+export * from "./percentiles.ts";
+export * from "./visit.ts";

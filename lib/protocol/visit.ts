@@ -1,0 +1,138 @@
+/**
+ * visit: the life of one client connection: connect, say something, check the echo, hold, leave.
+ */
+import { connect, type Socket } from "node:net";
+import { failureOf, type Failure } from "./errno.ts";
+import { leave, type WayToLeave } from "./leave.ts";
+
+/** What a visit does. */
+export type VisitOptions = {
+  readonly host: string;
+  readonly port: number;
+  /** Sent `messages` times, one after the other, each time waiting for its echo. */
+  readonly message: Buffer;
+  readonly messages: number;
+  /** Stay connected for this long after the last echo. */
+  readonly holdMs: number;
+  readonly leave: WayToLeave;
+  /** Give up when connecting, or waiting for an echo, takes longer. */
+  readonly timeoutMs: number;
+  /** Aborted: leave at once; whoever only waits for the peer, or has abandoned the connection, closes it. */
+  readonly signal: AbortSignal;
+};
+
+/** How a visit ended. `peer-closed` is a FIN from the peer before we left. */
+export type Ending =
+  { readonly kind: "left" | "peer-closed" } | ({ readonly kind: "failed" } & Failure);
+
+/** What a visit saw. */
+export type Visit = {
+  /** Milliseconds from connect() to the end of the handshake; undefined when it never ended. */
+  readonly connectMs: number | undefined;
+  /** Echoes that came back whole. */
+  readonly echoes: number;
+  readonly ending: Ending;
+};
+
+/**
+ * Makes one visit. Never rejects: what goes wrong is the result. Resolves when the program has nothing more to do with the
+ * connection; `abandon` therefore resolves only when `signal` is aborted.
+ */
+export function visit(options: VisitOptions): Promise<Visit> {
+  return new Promise((resolve) => new Visitor(options, resolve));
+}
+
+class Visitor {
+  readonly #options: VisitOptions;
+  readonly #resolve: (visit: Visit) => void;
+  readonly #socket: Socket;
+  readonly #startMs = performance.now();
+  #connectMs: number | undefined;
+  #echoes = 0;
+  #echoedBytes = 0;
+  #hasLeft = false;
+  #isOver = false;
+  #holding: NodeJS.Timeout | undefined;
+  readonly #onAbort = (): void => this.#abort();
+
+  constructor(options: VisitOptions, resolve: (visit: Visit) => void) {
+    this.#options = options;
+    this.#resolve = resolve;
+    this.#socket = connect({
+      host: options.host,
+      port: options.port,
+      allowHalfOpen: true,
+      noDelay: true,
+    })
+      .on("connect", () => this.#onConnect())
+      .on("data", (chunk) => this.#onData(chunk))
+      .on("end", () => this.#onPeerClosed())
+      .on("error", (error) => this.#finish({ kind: "failed", ...failureOf(error) }))
+      .setTimeout(options.timeoutMs, () => this.#giveUp());
+    options.signal.addEventListener("abort", this.#onAbort);
+  }
+
+  #onConnect(): void {
+    this.#connectMs = performance.now() - this.#startMs;
+    this.#speak();
+  }
+
+  #speak(): void {
+    if (this.#echoes < this.#options.messages) this.#socket.write(this.#options.message);
+    else this.#hold();
+  }
+
+  #onData(chunk: Buffer): void {
+    const { message } = this.#options;
+    const expected = message.subarray(this.#echoedBytes, this.#echoedBytes + chunk.length);
+    if (!chunk.equals(expected)) return this.#refuseEcho();
+    this.#echoedBytes += chunk.length;
+    if (this.#echoedBytes < message.length) return;
+    this.#echoedBytes = 0;
+    this.#echoes += 1;
+    this.#speak();
+  }
+
+  #refuseEcho(): void {
+    const message = `echo ${this.#echoes + 1} differs from what was sent`;
+    this.#finish({ kind: "failed", errno: "EBADMSG", syscall: "read", message });
+  }
+
+  #hold(): void {
+    this.#socket.setTimeout(0);
+    this.#holding = setTimeout(() => this.#leave(), this.#options.holdMs);
+  }
+
+  #leave(): void {
+    this.#hasLeft = true;
+    leave(this.#socket, this.#options.leave);
+    if (this.#options.leave === "end" || this.#options.leave === "reset")
+      this.#finish({ kind: "left" });
+  }
+
+  #onPeerClosed(): void {
+    // Who abandons a connection does not notice that the peer has gone: CLOSE_WAIT, for as long as the program lives.
+    if (this.#options.leave === "abandon") return;
+    this.#finish({ kind: this.#hasLeft ? "left" : "peer-closed" });
+  }
+
+  #giveUp(): void {
+    const syscall = this.#connectMs === undefined ? "connect" : "read";
+    const message = `${syscall}: no answer within ${this.#options.timeoutMs} ms (our own limit, not the kernel's)`;
+    this.#finish({ kind: "failed", errno: "ETIMEDOUT", syscall, message });
+  }
+
+  #abort(): void {
+    this.#finish({ kind: "left" });
+  }
+
+  #finish(ending: Ending): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    clearTimeout(this.#holding);
+    this.#options.signal.removeEventListener("abort", this.#onAbort);
+    if (!this.#hasLeft || this.#options.leave === "half-close" || this.#options.leave === "abandon")
+      this.#socket.destroy();
+    this.#resolve({ connectMs: this.#connectMs, echoes: this.#echoes, ending });
+  }
+}
