@@ -1,0 +1,118 @@
+/**
+ * feed: text in pieces of any size, a reader behind it.
+ *
+ * Until a line is recognised the lines are held back, then the reader gets them all. After that nothing is kept but the
+ * piece of a line that has not ended yet.
+ */
+import { ParseError } from "./parse-error.ts";
+import type { Format, ParseOptions, Reader } from "./reader.ts";
+import type { CountingSink } from "./sinks.ts";
+
+/** No table begins later than this. */
+const HEAD_LINES = 1_000;
+const MAX_LINE_CHARACTERS = 1024 * 1024;
+const CARRIAGE_RETURN = 13;
+
+/** What a feed reads, and how. */
+export type FeedOptions = ParseOptions & {
+  /** The formats that the text may have. */
+  readonly formats: readonly Format[];
+  /** What was asked for, for messages: `auto`, `netstat`. */
+  readonly asked: string;
+  readonly sink: CountingSink;
+  /** Use the short cut for plain rows: right for counting, where no record is wanted. */
+  readonly mode: "count" | "collect";
+};
+
+/** Takes text in pieces. `finish` must be called once, after the last. */
+export class Feed {
+  readonly #options: FeedOptions;
+  readonly #sink: CountingSink;
+  readonly #isQuick: boolean;
+  #format: Format | undefined;
+  #reader: Reader | undefined;
+  #head: string[] = [];
+  #rest = "";
+  #number = 0;
+
+  constructor(options: FeedOptions) {
+    this.#options = options;
+    this.#sink = options.sink;
+    this.#isQuick = options.mode === "count" && options.sink.where === undefined;
+  }
+
+  /** Lines read so far. */
+  get lines(): number {
+    return this.#number;
+  }
+
+  push(piece: string): void {
+    const text = this.#rest === "" ? piece : this.#rest + piece;
+    let start = 0;
+    for (let newline = text.indexOf("\n"); newline !== -1; newline = text.indexOf("\n", start)) {
+      this.#line(text, start, newline);
+      start = newline + 1;
+    }
+    this.#rest = text.slice(start);
+    if (this.#rest.length > MAX_LINE_CHARACTERS)
+      this.#refuse("a line of more than 1 MiB", this.#number + 1, this.#rest);
+  }
+
+  /** Reads what is left and says which format it was: undefined when there was no line but blank ones. */
+  finish(): Format | undefined {
+    if (this.#rest !== "") this.#line(this.#rest, 0, this.#rest.length);
+    this.#rest = "";
+    if (this.#reader === undefined && this.#head.some((line) => line.trim() !== ""))
+      this.#refuseAll();
+    if (this.#reader === undefined) this.#open(undefined);
+    this.#reader?.end();
+    return this.#format;
+  }
+
+  #line(text: string, start: number, newline: number): void {
+    const hasReturn = newline > start && text.charCodeAt(newline - 1) === CARRIAGE_RETURN;
+    const end = hasReturn ? newline - 1 : newline;
+    this.#number += 1;
+    if (this.#reader === undefined) {
+      this.#headLine(text.slice(start, end));
+      return;
+    }
+    const state = this.#isQuick ? this.#reader.quick?.(text, start, end) : undefined;
+    if (state === undefined) {
+      this.#reader.line(text.slice(start, end), this.#number);
+      return;
+    }
+    this.#sink.rows += 1;
+    this.#sink.counts[state] += 1;
+  }
+
+  #headLine(line: string): void {
+    this.#head.push(line);
+    const format = this.#options.formats.find((candidate) => candidate.recognises(line));
+    if (format !== undefined) this.#open(format);
+    else if (this.#head.length >= HEAD_LINES) this.#refuseAll();
+  }
+
+  #open(format: Format | undefined): void {
+    const head = this.#head;
+    this.#head = [];
+    this.#format = format;
+    this.#reader = format?.open(this.#sink, this.#options);
+    head.forEach((line, index) => {
+      if (this.#reader === undefined) this.#sink.skip(index + 1, "blank line", line);
+      else this.#reader.line(line, index + 1);
+    });
+  }
+
+  #refuseAll(): never {
+    const at = this.#head.findIndex((line) => line.trim() !== "");
+    return this.#refuse("no line of a known format", at + 1, this.#head[at] ?? "");
+  }
+
+  #refuse(reason: string, line: number, text: string): never {
+    const format = this.#format?.name ?? this.#options.asked;
+    const tried =
+      this.#format === undefined ? this.#options.formats.map((candidate) => candidate.name) : [];
+    throw new ParseError({ format, reason, line, text, tried });
+  }
+}

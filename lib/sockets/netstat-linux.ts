@@ -1,0 +1,187 @@
+/**
+ * netstat-linux: net-tools and busybox.
+ *
+ * Both translate or drop words around the table, so rows are told from prose by what they look like: a protocol, two
+ * numbers, two endpoints. The columns behind the state (User, Inode, PID/Program name, Timer) are named by the header;
+ * without one they are told by shape.
+ */
+import { colonEndpoint, familyOf, looksLikeEndpoint, truncated } from "./endpoint.ts";
+import { skipBlanks, wholeNumber, wordsOf } from "./lines.ts";
+import { ParseError } from "./parse-error.ts";
+import { SKIP, type Format, type Reader, type Sink } from "./reader.ts";
+import type { Endpoint, Owner, SocketRecord, Timer } from "./record.ts";
+import { stateNamed } from "./state-names.ts";
+
+export const netstatLinux: Format = {
+  name: "netstat-linux",
+  tool: "netstat",
+  about: "netstat -tan (Linux net-tools, busybox)",
+  recognises: (line) => ROW.test(line) || HEADER.test(line) || UNIX_HEADER.test(line),
+  open: (sink) => new NetstatLinuxReader(sink),
+};
+
+const ROW = /^(?:tcp|udp|udplite|raw|icmp|icmp6|sctp)6? +\d+ +\d+ +\S*[^.\s]:\S+ +\S/;
+const HEADER = /^Proto Recv-Q Send-Q +Local Address +Foreign Address +State/;
+const UNIX_HEADER = /^Proto RefCnt Flags +Type/;
+/** The synthetic layout that no netstat prints: its port columns move everything behind them. */
+const PORT_COLUMNS = /^Proto Recv-Q Send-Q +Local Address +Port +Foreign Address +Port/;
+const PROTOCOLS: ReadonlyMap<string, "tcp" | "udp" | "other"> = new Map([
+  ["tcp", "tcp"],
+  ["tcp6", "tcp"],
+  ["udp", "udp"],
+  ["udp6", "udp"],
+  ...[
+    ..."unix raw raw6 icmp icmp6 sctp udplite udpl udplite6 udpl6 ax25 ipx bluetooth x25 netrom rose".split(
+      " ",
+    ),
+  ].map((word) => [word, "other"] as const),
+]);
+/** net-tools cuts an address so that address, colon and port fill this width; busybox cuts the whole. */
+const ENDPOINT_WIDTH = 23;
+const TIMER = /(\w+) \((\d+(?:\.\d+)?)\/(\d+)\/(\d+)\)\s*$/;
+
+type Row = { readonly text: string; readonly number: number; readonly words: readonly string[] };
+
+class NetstatLinuxReader implements Reader {
+  readonly #sink: Sink;
+  #header = "";
+
+  constructor(sink: Sink) {
+    this.#sink = sink;
+  }
+
+  line(text: string, number: number): void {
+    const words = wordsOf(text);
+    const protocol = PROTOCOLS.get(words[0] ?? "");
+    if (words.length === 0) this.#sink.skip(number, SKIP.blank, text);
+    else if (protocol === "other")
+      this.#sink.skip(number, `${words[0] ?? ""}: ${SKIP.other}`, text);
+    else if (protocol === undefined) this.#noRow({ text, number, words });
+    else this.#sink.record(this.#record({ text, number, words }, protocol));
+  }
+
+  end(): void {
+    // Every line is complete in itself.
+  }
+
+  #noRow(row: Row): void {
+    const { text, number, words } = row;
+    if (words[0] === "Proto") {
+      this.#header = text;
+      this.#sink.skip(number, SKIP.header, text);
+      return;
+    }
+    if (!text.startsWith("netstat: ") && words.some(looksLikeEndpoint))
+      refuse(`unknown protocol ${JSON.stringify(words[0])}`, row);
+    this.#sink.skip(number, SKIP.prose, text);
+  }
+
+  #record(row: Row, protocol: "tcp" | "udp"): SocketRecord {
+    if (PORT_COLUMNS.test(this.#header)) return this.#portColumns(row, protocol);
+    const ends = endsOf(row);
+    const word = row.words[5] ?? "";
+    const state = stateNamed(word);
+    if (protocol === "tcp" && state === undefined)
+      refuse(word === "" ? "no state" : `unknown state ${JSON.stringify(word)}`, row);
+    return {
+      protocol,
+      family: linuxFamily(row.words[0], ends.local),
+      ...ends,
+      state: protocol === "tcp" ? state : undefined,
+      line: row.number,
+      ...this.#columns(restOf(row.text, state === undefined ? 5 : 6)),
+    };
+  }
+
+  /** User, Inode, PID/Program name and Timer, in this order, each if asked for. */
+  #columns(rest: string): Pick<SocketRecord, "owners" | "uid" | "inode" | "timer"> {
+    const timed = TIMER.exec(rest);
+    const [first, second, third] = wordsOf(rest);
+    const hasUser = this.#header.includes("Inode") || wholeNumber(second) !== undefined;
+    const inode = hasUser ? wholeNumber(second) : undefined;
+    const ownerText = timed === null ? rest : rest.slice(0, timed.index);
+    return {
+      owners: ownersOf(hasUser ? (third === undefined ? "" : restOf(ownerText, 2)) : ownerText),
+      ...(hasUser && first !== undefined ? { uid: wholeNumber(first) ?? first } : {}),
+      ...(inode === undefined ? {} : { inode }),
+      ...timerOf(timed),
+    };
+  }
+
+  #portColumns(row: Row, protocol: "tcp" | "udp"): SocketRecord {
+    const { number, words } = row;
+    this.#sink.note(
+      "address and port in separate columns, as no netstat prints them: states not read",
+    );
+    const [, recvQ, sendQ, localAddress = "", localPort = "", remoteAddress = "", remotePort = ""] =
+      words;
+    const local = colonEndpoint(`${localAddress}:${localPort}`) ?? refuse("no address", row);
+    const remote = colonEndpoint(`${remoteAddress}:${remotePort}`) ?? refuse("no address", row);
+    return {
+      protocol,
+      family: familyOf(local),
+      local,
+      remote,
+      state: undefined,
+      recvQ: wholeNumber(recvQ),
+      sendQ: wholeNumber(sendQ),
+      owners: [],
+      line: number,
+    };
+  }
+}
+
+function endsOf(row: Row): Pick<SocketRecord, "recvQ" | "sendQ" | "local" | "remote"> {
+  const [, recvQ, sendQ, local = "", remote = ""] = row.words;
+  return {
+    local: endpointOf(local) ?? refuse("no local address with a port", row),
+    remote: endpointOf(remote) ?? refuse("no foreign address with a port", row),
+    recvQ: wholeNumber(recvQ) ?? refuse("no Recv-Q", row),
+    sendQ: wholeNumber(sendQ) ?? refuse("no Send-Q", row),
+  };
+}
+
+/** RHEL 6 and busybox print IPv6 rows as plain `tcp`; elsewhere the protocol says it. */
+function linuxFamily(protocol: string | undefined, local: Endpoint): 4 | 6 {
+  return protocol?.endsWith("6") === true || familyOf(local) === 6 ? 6 : 4;
+}
+
+function endpointOf(word: string): Endpoint | undefined {
+  const endpoint = colonEndpoint(word);
+  if (endpoint === undefined) return undefined;
+  const fills = word.length === ENDPOINT_WIDTH && familyOf(endpoint) !== 4;
+  return fills && endpoint.truncated === undefined ? truncated(endpoint) : endpoint;
+}
+
+/** The text behind the first `count` words. */
+function restOf(text: string, count: number): string {
+  let at = skipBlanks(text, 0, text.length);
+  for (let word = 0; word < count; word += 1) {
+    while (at < text.length && text.charCodeAt(at) !== 32 && text.charCodeAt(at) !== 9) at += 1;
+    at = skipBlanks(text, at, text.length);
+  }
+  return text.slice(at);
+}
+
+/** `1279/qpidd`, `579/nginx: worker p`; `-` or nothing where the owner may not be seen or there is none. */
+function ownersOf(text: string): Owner[] {
+  const slash = text.indexOf("/");
+  const pid = wholeNumber(text.slice(0, slash).trim());
+  return slash < 0 || pid === undefined ? [] : [{ pid, name: text.slice(slash + 1).trimEnd() }];
+}
+
+function timerOf(found: RegExpExecArray | null): { timer?: Timer } {
+  if (found === null || found[1] === "off") return {};
+  const [, name = "", seconds, retransmits] = found;
+  return {
+    timer: {
+      name,
+      remainingMs: Math.round(Number(seconds) * 1_000),
+      retransmits: Number(retransmits),
+    },
+  };
+}
+
+function refuse(reason: string, { text, number }: Row): never {
+  throw new ParseError({ format: "netstat-linux", reason, line: number, text });
+}

@@ -1,0 +1,70 @@
+/** sinks: where a reader's findings go. One counts, in constant memory; the other also keeps them. */
+import type { Sink } from "./reader.ts";
+import { emptyCounts, type SocketRecord, type TcpState } from "./record.ts";
+
+/** A line that became no record, with the reason. */
+export type Skipped = { readonly line: number; readonly reason: string; readonly text: string };
+
+/** Decides which records count. */
+export type Predicate = (record: SocketRecord) => boolean;
+
+/** Why a record that a filter left out is in no count. */
+export const FILTERED = "left out by the filter";
+
+/** Counts records and reasons. */
+export class CountingSink implements Sink {
+  readonly counts = emptyCounts();
+  readonly skippedByReason = new Map<string, number>();
+  readonly notes = new Set<string>();
+  /** TCP rows whose text shows no state. */
+  unstated = 0;
+  udp = 0;
+  /** Lines that became a record or a pre-counted number. */
+  rows = 0;
+  readonly where: Predicate | undefined;
+
+  constructor(where?: Predicate) {
+    this.where = where;
+  }
+
+  record(record: SocketRecord): void {
+    if (this.where?.(record) === false) {
+      this.skip(record.line, FILTERED, "");
+      return;
+    }
+    this.rows += 1;
+    if (record.protocol === "udp") this.udp += 1;
+    else if (record.state === undefined) this.unstated += 1;
+    else this.counts[record.state] += 1;
+  }
+
+  tally(state: TcpState, count: number): void {
+    this.rows += 1;
+    this.counts[state] += count;
+  }
+
+  skip(...[, reason]: Parameters<Sink["skip"]>): void {
+    this.skippedByReason.set(reason, (this.skippedByReason.get(reason) ?? 0) + 1);
+  }
+
+  note(text: string): void {
+    this.notes.add(text);
+  }
+}
+
+/** Counts, and keeps every record and every skipped line. */
+export class CollectingSink extends CountingSink {
+  readonly records: SocketRecord[] = [];
+  readonly skipped: Skipped[] = [];
+
+  override record(record: SocketRecord): void {
+    const before = this.rows;
+    super.record(record);
+    if (this.rows > before) this.records.push(record);
+  }
+
+  override skip(line: number, reason: string, text: string): void {
+    super.skip(line, reason, text);
+    this.skipped.push({ line, reason, text });
+  }
+}

@@ -1,0 +1,262 @@
+/**
+ * ss: the tables of iproute2's `ss`, every layout since 2.6.32.
+ *
+ * The header is no guide: it is glued (`NetidState`, `PortProcess`), absent (-H), or lacks the State column although
+ * the rows have one. So every row is read for what it is: an optional Netid, an optional state, two queues, two
+ * endpoints, and then whatever -p -o -e -m -i add, on the same line or on indented lines below it.
+ */
+import { colonEndpoint, familyOf } from "./endpoint.ts";
+import { isBlank, isDigit, skipBlanks, skipWord, wholeNumber, wordsOf } from "./lines.ts";
+import { looksLikeEndpoint } from "./endpoint.ts";
+import { ParseError } from "./parse-error.ts";
+import { collect, type ParsedText } from "./reading.ts";
+import { SKIP, type Format, type Reader, type Sink } from "./reader.ts";
+import type { SocketRecord, TcpState } from "./record.ts";
+import { readDetails, type Details } from "./ss-details.ts";
+import { stateNamed } from "./state-names.ts";
+
+export const ss: Format = {
+  name: "ss",
+  tool: "ss",
+  about: "ss -tan and every other set of options (iproute2)",
+  recognises: (line) => isHeader(line) || isRow(line),
+  open: (sink) => new SsReader(sink),
+};
+
+/** Output of `ss`, whatever its options. Text without rows is an empty table. Throws ParseError. */
+export function parseSs(text: string): ParsedText {
+  return collect(text, { formats: [ss], name: ss.name });
+}
+
+/** The words that ss prints as Netid (misc/ss.c, proto_name and unix_netid_name), TCP and UDP aside. */
+const OTHER_NETIDS: ReadonlySet<string> = new Set(
+  (
+    "nl p_raw p_dgr u_str u_dgr u_seq v_str v_dgr v_seq icmp icmp6 raw raw6 sctp dccp mptcp xdp tipc " +
+    "ti_dg ti_rd ti_sq ti_st vsock unix ???"
+  ).split(" "),
+);
+
+/** What ss puts behind the peer address. */
+const DETAILS = /^(?:users|timer|uid|ino|sk|skmem|cgroup|fwmark|v6only):/;
+const LEAD =
+  /^(tcp|udp)?(?:(ESTAB|SYN-SENT|SYN-RECV|FIN-WAIT-1|FIN-WAIT-2|TIME-WAIT|UNCONN|CLOSE-WAIT|LAST-ACK|LISTEN|CLOSING|CLOSED|UNDEF)(\d*))?$/;
+
+/** What a row begins with, and where its queues are. */
+type Lead = {
+  readonly protocol: "tcp" | "udp" | "other";
+  readonly netid: string | undefined;
+  readonly state: TcpState | undefined;
+  readonly recvQ: number | undefined;
+  readonly at: number;
+};
+
+class SsReader implements Reader {
+  readonly #sink: Sink;
+  /** The row that details on the next lines belong to. */
+  #pending: SocketRecord | undefined;
+  #afterRow: "none" | "record" | "skipped" = "none";
+  #saidStateless = false;
+
+  constructor(sink: Sink) {
+    this.#sink = sink;
+  }
+
+  line(text: string, number: number): void {
+    const start = skipBlanks(text, 0, text.length);
+    if (start === text.length) {
+      this.#sink.skip(number, SKIP.blank, text);
+      return;
+    }
+    if (start > 0 && !isRow(text) && !isHeader(text)) {
+      this.#continuation(text, number);
+      return;
+    }
+    this.#flush();
+    const lead = leadOf(text, start);
+    if (lead === undefined) this.#noRow(text, number);
+    else if (lead.protocol === "other")
+      this.#skipRow(`${lead.netid ?? ""}: ${SKIP.other}`, text, number);
+    else this.#row(lead, lead.protocol, { text, number });
+  }
+
+  end(): void {
+    this.#flush();
+  }
+
+  quick(text: string, start: number, end: number): TcpState | undefined {
+    let at = start;
+    let wordEnd = skipWord(text, at, end);
+    if (wordEnd - at === 3 && text.startsWith("tcp", at)) {
+      at = skipBlanks(text, wordEnd, end);
+      wordEnd = skipWord(text, at, end);
+    }
+    const state = stateNamed(text.slice(at, wordEnd));
+    if (state === undefined) return undefined;
+    at = skipNumber(text, skipBlanks(text, wordEnd, end), end);
+    at = skipNumber(text, skipBlanks(text, at, end), end);
+    // Two queues, a blank, and an endpoint: anything less is for `line` to judge.
+    if (at + 3 >= end || !isBlank(text.charCodeAt(at)) || !isDigit(text.charCodeAt(at - 1)))
+      return undefined;
+    this.#flush();
+    this.#afterRow = "skipped";
+    return state;
+  }
+
+  #row(
+    lead: Lead,
+    protocol: "tcp" | "udp",
+    { text, number }: { text: string; number: number },
+  ): void {
+    const fail = (reason: string): never => refuse(reason, text, number);
+    const end = text.length;
+    let at = skipBlanks(text, lead.at, end);
+    let wordEnd = at;
+    const next = (): string => {
+      wordEnd = skipWord(text, at, end);
+      const word = text.slice(at, wordEnd);
+      at = skipBlanks(text, wordEnd, end);
+      return word;
+    };
+    const recvQ = lead.recvQ ?? wholeNumber(next()) ?? fail("no Recv-Q behind the state");
+    const sendQ = wholeNumber(next()) ?? fail("no Send-Q behind Recv-Q");
+    const local = colonEndpoint(next()) ?? fail("no local address with a port");
+    const remote = colonEndpoint(next()) ?? fail("no peer address with a port");
+    if (protocol === "tcp" && lead.state === undefined) this.#noteStateless();
+    this.#pending = {
+      protocol,
+      family: familyOf(local) ?? familyOf(remote),
+      local,
+      remote,
+      state: protocol === "tcp" ? lead.state : undefined,
+      recvQ,
+      sendQ,
+      owners: NO_OWNERS,
+      line: number,
+    };
+    this.#afterRow = "record";
+    if (at < end) this.#pending = withDetails(this.#pending, readDetails(text.slice(at)));
+  }
+
+  #continuation(text: string, number: number): void {
+    if (this.#afterRow === "none") {
+      this.#noRow(text, number);
+      return;
+    }
+    if (this.#pending !== undefined) this.#pending = withDetails(this.#pending, readDetails(text));
+    this.#sink.skip(number, SKIP.details, text);
+  }
+
+  #noRow(text: string, number: number): void {
+    if (isHeader(text)) {
+      this.#sink.skip(number, SKIP.header, text);
+      return;
+    }
+    const words = wordsOf(text);
+    const isProse =
+      !words.some(looksLikeEndpoint) || /^(ss|RTNETLINK|Failed|Cannot|Error)\b/.test(text);
+    if (!isProse) refuse(`unknown state or Netid ${JSON.stringify(words[0])}`, text, number);
+    this.#sink.skip(number, SKIP.prose, text);
+  }
+
+  #skipRow(reason: string, text: string, number: number): void {
+    this.#afterRow = "skipped";
+    this.#sink.skip(number, reason, text);
+  }
+
+  #noteStateless(): void {
+    if (this.#saidStateless) return;
+    this.#saidStateless = true;
+    this.#sink.note("rows without a state, as `ss state ...` prints them: these are in no count");
+  }
+
+  #flush(): void {
+    if (this.#pending !== undefined) this.#sink.record(this.#pending);
+    this.#pending = undefined;
+  }
+}
+
+const NO_OWNERS: SocketRecord["owners"] = [];
+
+function withDetails(record: SocketRecord, { owners, details, ...rest }: Details): SocketRecord {
+  const merged = details === undefined ? {} : { details: { ...record.details, ...details } };
+  return { ...record, ...rest, ...merged, owners: [...record.owners, ...owners] };
+}
+
+function skipNumber(text: string, start: number, end: number): number {
+  let at = start;
+  while (at < end && isDigit(text.charCodeAt(at))) at += 1;
+  return at;
+}
+
+function leadOf(text: string, start: number): Lead | undefined {
+  const end = skipWord(text, start, text.length);
+  const word = text.slice(start, end);
+  const state = stateNamed(word);
+  if (state !== undefined)
+    return { protocol: "tcp", netid: undefined, state, recvQ: undefined, at: end };
+  return netidLead(text, word, end) ?? statelessLead(text, start) ?? gluedLead(word, end);
+}
+
+/** `tcp   ESTAB 0 0 ...`, or without the state `tcp 0 128 *:22 *:*`. */
+function netidLead(text: string, netid: string, at: number): Lead | undefined {
+  const protocol =
+    netid === "tcp" || netid === "udp" ? netid : OTHER_NETIDS.has(netid) ? "other" : undefined;
+  if (protocol === undefined) return undefined;
+  const start = skipBlanks(text, at, text.length);
+  const end = skipWord(text, start, text.length);
+  if (protocol === "other" || isDigit(text.charCodeAt(start)))
+    return { protocol, netid, state: undefined, recvQ: undefined, at: start };
+  const lead = gluedLead(text.slice(start, end), end);
+  return lead?.netid === undefined && lead !== undefined ? { ...lead, protocol, netid } : undefined;
+}
+
+/** `ss state established` prints no State column: `0 0 127.0.0.1:80 127.0.0.1:51650`. */
+function statelessLead(text: string, start: number): Lead | undefined {
+  const words = wordsOf(text);
+  const isRow =
+    wholeNumber(words[0]) !== undefined &&
+    wholeNumber(words[1]) !== undefined &&
+    looksLikeEndpoint(words[2] ?? "") &&
+    looksLikeEndpoint(words[3] ?? "");
+  return isRow
+    ? { protocol: "tcp", netid: undefined, state: undefined, recvQ: undefined, at: start }
+    : undefined;
+}
+
+/** `tcpESTAB`, and a state that its column glued to Recv-Q: `SYN-SENT0`. */
+function gluedLead(word: string, at: number): Lead | undefined {
+  const [, netid, state, recvQ] = LEAD.exec(word) ?? [];
+  if (state === undefined) return undefined;
+  return {
+    protocol: netid === "udp" ? "udp" : "tcp",
+    netid,
+    state: stateNamed(state),
+    recvQ: wholeNumber(recvQ),
+    at,
+  };
+}
+
+function isHeader(line: string): boolean {
+  return line.includes("Recv-Q") && line.includes("Address:Port");
+}
+
+function isRow(line: string): boolean {
+  const start = skipBlanks(line, 0, line.length);
+  const lead = leadOf(line, start);
+  if (lead === undefined) return false;
+  if (lead.protocol === "other") return stateNamed(wordsOf(line)[1] ?? "") !== undefined;
+  return isRowBehind(lead, wordsOf(line.slice(lead.at)));
+}
+
+function isRowBehind(lead: Lead, words: readonly string[]): boolean {
+  const queues = lead.recvQ === undefined ? 2 : 1;
+  const [local = "", peer = "", next = ""] = words.slice(queues);
+  if (!words.slice(0, queues).every((word) => wholeNumber(word) !== undefined)) return false;
+  if (!local.includes(":") || !peer.includes(":")) return false;
+  // Without a state it may as well be netstat, which has one behind the addresses: only details of ss speak for ss.
+  return lead.state !== undefined || DETAILS.test(next) || (next === "" && lead.netid !== "udp");
+}
+
+function refuse(reason: string, text: string, line: number): never {
+  throw new ParseError({ format: "ss", reason, line, text });
+}
