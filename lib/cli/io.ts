@@ -1,8 +1,8 @@
 /**
  * io: the one place that touches stdout, stderr and signals.
  *
- * Data goes to stdout, talk to stderr. A live line repaints itself on a terminal and becomes one line per second
- * elsewhere. The first Ctrl-C aborts `signal` so that a command can sum up; a second one ends it on the spot.
+ * Data goes to stdout, talk to stderr. A live line repaints itself on a terminal; elsewhere it becomes a line of
+ * its own, at most once per second and only when it has changed. The first Ctrl-C aborts `signal` so that a command can sum up; a second one ends it on the spot.
  */
 import type { WriteStream } from "node:tty";
 
@@ -22,6 +22,8 @@ export type Io = {
   readonly isTty: { readonly out: boolean; readonly err: boolean };
   /** Width for tables on stdout: the terminal's, or 80. */
   readonly columns: number;
+  /** From now on Ctrl-C is the business of a child that shares our terminal. */
+  readonly leaveSignalsToChild: () => void;
   /** The exit code that an interruption asks for: 0 when the reader of stdout went away. */
   readonly interruption: () => number | undefined;
 };
@@ -49,6 +51,10 @@ export function processIo(): Io {
     color: { out: mayColor(process.stdout), err: mayColor(process.stderr) },
     isTty: { out: process.stdout.isTTY, err: process.stderr.isTTY },
     columns: process.stdout.isTTY ? process.stdout.columns : 80,
+    leaveSignalsToChild: () => {
+      process.removeAllListeners("SIGINT");
+      process.on("SIGINT", () => undefined);
+    },
     interruption: () => exitCode,
   };
 }
@@ -100,12 +106,14 @@ function cut(line: string, columns: number): string {
 }
 
 function occasionalText(stream: WriteStream): LiveText {
-  let last = -Infinity;
+  let lastMs = -Infinity;
+  let lastText = "";
   return {
     clear: () => "",
     show: (text) => {
-      if (performance.now() - last < LIVE_PLAIN_INTERVAL_MS) return;
-      last = performance.now();
+      if (text === lastText || performance.now() - lastMs < LIVE_PLAIN_INTERVAL_MS) return;
+      lastMs = performance.now();
+      lastText = text;
       stream.write(`${text}\n`);
     },
   };

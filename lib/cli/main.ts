@@ -123,6 +123,8 @@ function parse(parser: Argv, argv: readonly string[]): Given {
 function parser<F extends Flags>(command: Command<F>): Argv {
   const options = Object.entries(command.flags).map(([name, flag]) => [name, yargsOption(flag)]);
   return yargs()
+    .help(false)
+    .version(false)
     .scriptName(command.name)
     .usage(
       `${command.name}: ${command.summary}\n\nUsage: $0 [flags] ${command.words ?? ""}`.trimEnd(),
@@ -130,8 +132,6 @@ function parser<F extends Flags>(command: Command<F>): Argv {
     .options(Object.fromEntries(options))
     .option("help", { type: "boolean", describe: "Show this help" })
     .option("version", { type: "boolean", describe: "Show the version" })
-    .help(false)
-    .version(false)
     .parserConfiguration({
       "duplicate-arguments-array": false,
       "camel-case-expansion": false,

@@ -7,3 +7,6 @@ export * from "./procfile.ts";
 export * from "./sandbox.ts";
 export * from "./shell.ts";
 export * from "./sysctl.ts";
+export * from "./tools.ts";
+export * from "./watch.ts";
+export * from "./exhaustion.ts";

@@ -5,8 +5,12 @@
  */
 import { readNumericSysctl, readSysctl } from "./sysctl.ts";
 
-/** The ephemeral port range as connect() sees it: `low` to `high`, both included, without the reserved ones. */
-export type PortRange = { readonly low: number; readonly high: number; readonly count: number };
+/** The ephemeral port range: from `low` to `high`, both included; `ports` are those that connect() may choose. */
+export type PortRange = {
+  readonly low: number;
+  readonly high: number;
+  readonly ports: readonly number[];
+};
 
 /** Reads ip_local_port_range and ip_local_reserved_ports of this network namespace. */
 export function ephemeralPorts(): PortRange {
@@ -17,17 +21,17 @@ export function ephemeralPorts(): PortRange {
 /** The range from the texts of the two parameters, for example `"40000 40999"` and `"40007,40010-40012"`. */
 export function portRange(range: string, reserved: string): PortRange {
   const [low = 0, high = 0] = range.split(/\s+/).map(Number);
-  const count = high - low + 1 - reservedWithin(reserved, low, high);
-  return { low, high, count };
+  const kept = new Set(reservedPorts(reserved));
+  const all = Array.from({ length: high - low + 1 }, (_, index) => low + index);
+  return { low, high, ports: all.filter((port) => !kept.has(port)) };
 }
 
-function reservedWithin(reserved: string, low: number, high: number): number {
-  let within = 0;
-  for (const part of reserved.split(",").filter((text) => text !== "")) {
+function reservedPorts(reserved: string): readonly number[] {
+  const parts = reserved.split(",").filter((part) => part !== "");
+  return parts.flatMap((part) => {
     const [first = 0, last = first] = part.split("-").map(Number);
-    within += Math.max(0, Math.min(last, high) - Math.max(first, low) + 1);
-  }
-  return within;
+    return Array.from({ length: last - first + 1 }, (_, index) => first + index);
+  });
 }
 
 /** When may a port whose old connection is in TIME_WAIT carry a new one to the same address and port? */

@@ -17,6 +17,14 @@ export function openDescriptors(pid: Pid = "self"): number {
   return pid === "self" ? listed - 1 : listed;
 }
 
+/**
+ * How many descriptors can still be made under `limit`. RLIMIT_NOFILE does not count descriptors: it is one more than the highest
+ * number that a new one may get. One that was inherited with a higher number takes no room. Source: getrlimit(2).
+ */
+export function freeDescriptors(pid: Pid, limit: number): number {
+  return limit - readdirSync(`/proc/${pid}/fd`).filter((number) => Number(number) < limit).length;
+}
+
 /** A soft limit and the hard limit that it may be raised to. */
 export type Limit = { readonly soft: number; readonly hard: number };
 
@@ -81,4 +89,24 @@ export function commandLine(pid: number): readonly string[] {
   } catch {
     return [];
   }
+}
+
+/** The process that has a socket open, by the socket's inode; undefined when it is not visible to this user. */
+export function ownerOfSocket(inode: number): number | undefined {
+  return allPids().find((pid) => {
+    try {
+      return socketInodes(pid).has(inode);
+    } catch {
+      return false; // Another user's, or gone.
+    }
+  });
+}
+
+/**
+ * Sets the descriptor limit of a running process of this user, as prlimit(1) does. Raising the hard limit needs
+ * CAP_SYS_RESOURCE on the machine itself; below it everything is allowed. Rejects with what prlimit says.
+ */
+export async function setDescriptorLimit(pid: number, { soft, hard }: Limit): Promise<void> {
+  const { execa } = await import("execa");
+  await execa("prlimit", [`--pid=${pid}`, `--nofile=${soft}:${hard}`]);
 }

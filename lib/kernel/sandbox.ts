@@ -31,9 +31,11 @@ export const SANDBOX_VARIABLE = "TCP_FAILURE_LAB_NETNS";
  */
 const ROOT_MAPS_TO = 1000;
 
-/** The command line that runs `argv` in a fresh sandbox of this kind; `here` returns `argv` as it is. */
+/** The command line that runs `argv` in a fresh sandbox of this kind; `here` makes none. All of it dies with this process. */
 export function sandboxCommand(rung: Rung, argv: readonly string[]): readonly string[] {
-  if (rung === "here") return argv;
+  // unshare kills its child when it dies itself; setpriv sees to it that it dies with us.
+  const diesWithUs = ["setpriv", "--pdeathsig", "KILL", "--"];
+  if (rung === "here") return [...diesWithUs, ...argv];
   const uid = process.getuid?.() ?? 0;
   const gid = process.getgid?.() ?? 0;
   const user = [
@@ -43,8 +45,7 @@ export function sandboxCommand(rung: Rung, argv: readonly string[]): readonly st
     "--keep-caps",
   ];
   return [
-    // unshare kills its child when it dies itself; setpriv sees to it that it dies with us.
-    ...["setpriv", "--pdeathsig", "KILL", "--"],
+    ...diesWithUs,
     ...["unshare", ...(rung === "user-namespace" ? user : [])],
     ...["--net", "--pid", "--fork", "--mount-proc", "--kill-child", "--", ...argv],
   ];

@@ -22,8 +22,8 @@ export type ChurnOptions = {
   readonly ratePerSecond: number;
   /** Who closes first: us, with a FIN or a RST, or the server (then we wait for its FIN). */
   readonly leave: "end" | "reset" | "wait";
-  /** Bind these local ports one after the other instead of letting the kernel choose. */
-  readonly walk: { readonly low: number; readonly high: number } | undefined;
+  /** Bind these local ports, one after the other, once; after the last one, or without any, the kernel chooses. */
+  readonly localPorts: readonly number[];
   /** How full the port range is, from 0 to 1. Asked every few attempts, so it has to be cheap. */
   readonly fillLevel: () => number;
   readonly signal: AbortSignal;
@@ -47,6 +47,7 @@ export type ChurnResult = ChurnProgress & {
 
 const FILL_EVERY = 16;
 const FILL_STEPS = 10;
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** A churn under way: `progress` changes as it goes; `run()` resolves at its end and never rejects. */
 export class Churn {
@@ -54,6 +55,7 @@ export class Churn {
   readonly #latencies = Array.from({ length: FILL_STEPS }, () => new Latencies());
   readonly #failures: FailureCounts = {};
   readonly #closedFirst = { us: 0, server: 0 };
+  readonly #open = new Set<Socket>();
   #attempts = 0;
   #successes = 0;
   #fillStep = 0;
@@ -75,8 +77,14 @@ export class Churn {
 
   async run(): Promise<ChurnResult> {
     this.#startMs = performance.now();
+    const deadline = setTimeout(
+      () => this.#stop(),
+      Math.min(this.#options.durationMs, MAX_TIMER_MS),
+    );
+    this.#options.signal.addEventListener("abort", () => this.#stop());
     const workers = Array.from({ length: this.#options.concurrency }, () => this.#work());
     await Promise.all(workers);
+    clearTimeout(deadline);
     const durationMs = performance.now() - this.#startMs;
     return {
       ...this.progress,
@@ -96,9 +104,13 @@ export class Churn {
   }
 
   #mayGoOn(): boolean {
-    const { count, durationMs, signal } = this.#options;
-    if (this.#mustStop || signal.aborted || this.#attempts >= count) return false;
-    return performance.now() - this.#startMs < durationMs;
+    return !this.#mustStop && !this.#options.signal.aborted && this.#attempts < this.#options.count;
+  }
+
+  /** Attempts under way may be waiting for a peer that never answers, so they are cut off. */
+  #stop(): void {
+    this.#mustStop = true;
+    for (const socket of this.#open) socket.destroy();
   }
 
   async #untilDue(attempt: number): Promise<void> {
@@ -116,22 +128,25 @@ export class Churn {
     const startMs = performance.now();
     return new Promise((resolve) => {
       const socket = connect(this.#destination(attempt));
+      this.#open.add(socket);
       socket.on("connect", () => {
         this.#successes += 1;
         this.#latencies[fillStep]?.record(performance.now() - startMs);
         this.#leave(socket);
       });
       socket.on("error", (error) => this.#fail(failureOf(error)));
-      socket.on("close", () => resolve());
+      socket.on("close", () => {
+        this.#open.delete(socket);
+        resolve();
+      });
     });
   }
 
   #destination(attempt: number): TcpNetConnectOpts {
-    const { host, ports, walk } = this.#options;
+    const { host, ports, localPorts } = this.#options;
     const port = ports[attempt % ports.length] ?? 0;
-    if (walk === undefined) return { host, port };
-    const localPort = walk.low + (attempt % (walk.high - walk.low + 1));
-    return { host, port, localPort };
+    const localPort = localPorts[attempt];
+    return localPort === undefined ? { host, port } : { host, port, localPort };
   }
 
   #leave(socket: Socket): void {

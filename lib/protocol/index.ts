@@ -1,7 +1,9 @@
 /** protocol: what we put on the wire. */
 export * from "./churn.ts";
+export * from "./crowd.ts";
 export * from "./echo-server.ts";
 export * from "./errno.ts";
 export * from "./leave.ts";
 export * from "./percentiles.ts";
 export * from "./visit.ts";
+export * from "./visits.ts";

@@ -85,7 +85,10 @@ class Visitor {
   #onData(chunk: Buffer): void {
     const { message } = this.#options;
     const expected = message.subarray(this.#echoedBytes, this.#echoedBytes + chunk.length);
-    if (!chunk.equals(expected)) return this.#refuseEcho();
+    if (!chunk.equals(expected)) {
+      this.#refuseEcho();
+      return;
+    }
     this.#echoedBytes += chunk.length;
     if (this.#echoedBytes < message.length) return;
     this.#echoedBytes = 0;

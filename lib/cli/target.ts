@@ -1,0 +1,36 @@
+/**
+ * target: to whom load may be sent.
+ *
+ * These programs are weapons when pointed at somebody else. So they refuse every address that is not this machine's own
+ * loopback, unless they run inside a sandbox, from which nothing leads out, or are told to with --allow-remote.
+ */
+import { lookup } from "node:dns/promises";
+import { UsageError } from "./main.ts";
+
+/** How fast connections may be opened to a remote address that was explicitly allowed. */
+export const REMOTE_RATE_PER_SECOND = 100;
+
+/** An address to send load to, and whether it is far away. */
+export type Target = { readonly address: string; readonly isRemote: boolean };
+
+/** What `resolveTarget` has to know of its surroundings. */
+export type TargetRules = {
+  readonly allowRemote: boolean;
+  readonly isInSandbox: boolean;
+  readonly isLoopback: (address: string) => boolean;
+};
+
+/**
+ * Resolves a host name and applies the rules. IPv4 is preferred where a name has both: our server listens on 127.0.0.1.
+ * Throws UsageError for an address that is not allowed, ENOTFOUND and the like for a name that does not resolve.
+ */
+export async function resolveTarget(host: string, rules: TargetRules): Promise<Target> {
+  const { address } = await lookup(host, { order: "ipv4first" });
+  const isRemote = !rules.isLoopback(address) && !rules.isInSandbox;
+  if (isRemote && !rules.allowRemote)
+    throw new UsageError(
+      `${host} (${address}) is not a loopback address: load is sent to others only with --allow-remote, at most ` +
+        `${REMOTE_RATE_PER_SECOND} connections per second. Ask whoever owns it first`,
+    );
+  return { address, isRemote };
+}

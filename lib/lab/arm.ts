@@ -1,0 +1,64 @@
+/**
+ * arm: runs one arm, inside its sandbox. The runner starts it as a program of its own; it answers with lines of JSON.
+ */
+import { writeSync } from "node:fs";
+import { enterSandbox, networkNamespace, type Rung } from "../kernel/sandbox.ts";
+import { Bench, SkipArm } from "./bench.ts";
+import type { ArmEvent } from "./events.ts";
+import { loadLab } from "./load.ts";
+
+/** What the runner wants, as JSON in the only argument. */
+export type ArmOrder = {
+  readonly lab: string;
+  readonly arm: number;
+  readonly params: Readonly<Record<string, number>>;
+  readonly rung: Rung;
+};
+
+const SAMPLE_EVERY_MS = 100;
+
+/** Written at once: what was said before a crash is not lost. */
+function emit(event: ArmEvent): void {
+  writeSync(1, `${JSON.stringify(event)}\n`);
+}
+
+async function runArm(order: ArmOrder): Promise<void> {
+  if (order.rung !== "here") await enterSandbox();
+  emit({ event: "ready", netns: networkNamespace() });
+  const arm = (await loadLab(order.lab)).arms[order.arm];
+  if (arm === undefined) throw new Error(`lab ${order.lab} has no arm ${order.arm}`);
+  const bench = new Bench(order.rung, emit);
+  const stopSampling = sample(bench);
+  try {
+    await arm.run(bench, order.params);
+  } finally {
+    stopSampling();
+    await bench.close();
+  }
+}
+
+/** Looks at the sockets now and then, never spending more than a twentieth of the time on it. */
+function sample(bench: Bench): () => void {
+  const startMs = performance.now();
+  let timer: NodeJS.Timeout;
+  const look = (): void => {
+    const beganMs = performance.now();
+    const { clients, server } = bench.view();
+    const endMs = performance.now();
+    emit({ event: "sample", sample: { tMs: Math.round(beganMs - startMs), clients, server } });
+    timer = setTimeout(look, Math.max(SAMPLE_EVERY_MS, 20 * (endMs - beganMs)));
+  };
+  look();
+  return () => clearTimeout(timer);
+}
+
+/** Runs what the command line orders; never returns. */
+export async function armMain(): Promise<never> {
+  try {
+    await runArm(JSON.parse(process.argv[2] ?? "{}") as ArmOrder);
+  } catch (error) {
+    if (error instanceof SkipArm) emit({ event: "skipped", reason: error.message });
+    else emit({ event: "failed", reason: error instanceof Error ? error.message : String(error) });
+  }
+  process.exit(0);
+}

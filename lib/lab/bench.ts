@@ -1,0 +1,185 @@
+/**
+ * bench: what an arm works with. Lives inside the sandbox, in the arm's process.
+ *
+ * Predict first, then run, then measure: a prediction is told to the runner before anything happens, and an arm that
+ * does not measure what it predicted has failed.
+ */
+import { setTimeout as pauseMs } from "node:timers/promises";
+import { counterDelta, readCounters, type Counters } from "../kernel/counters.ts";
+import { NeedsError } from "../kernel/errors.ts";
+import { freeDescriptors } from "../kernel/process.ts";
+import type { Rung } from "../kernel/sandbox.ts";
+import { writeSysctl } from "../kernel/sysctl.ts";
+import { readProcNet } from "../sockets/capture.ts";
+import { listenerView, type ListenerView } from "../sockets/listener.ts";
+import type { SocketRecord } from "../sockets/record.ts";
+import {
+  checkClaim,
+  expectationText,
+  exactly,
+  type Expectation,
+  type Explanation,
+} from "./claim.ts";
+import type { ArmEvent } from "./events.ts";
+import {
+  runProgram,
+  startProgram,
+  startServer,
+  type ProgramName,
+  type ProgramOptions,
+} from "./program.ts";
+import type { Running, RunningServer, ServerSummary } from "./program.ts";
+
+/** The arm cannot be shown under these conditions. Not a failure: the result says why. */
+export class SkipArm extends Error {
+  override name = "SkipArm";
+}
+
+/** A value to come. */
+export type Predicted = {
+  /** Makes the claim. A difference from the prediction needs a counter that accounts for all of it. */
+  readonly measured: (value: number | string, explanation?: Explanation) => void;
+};
+
+const POLL_MS = 20;
+const SETTLED_READINGS = 8;
+
+/** Tools of an arm. */
+export class Bench {
+  /** Where the arm's server listens: the sandbox has all ports to itself. */
+  readonly port = 8080;
+  readonly #rung: Rung;
+  readonly #emit: (event: ArmEvent) => void;
+  readonly #countersAtStart: Counters = readCounters();
+  readonly #open = new Set<string>();
+  #nextPort = this.port;
+  readonly #programs: Running[] = [];
+  readonly #servers: RunningServer[] = [];
+
+  constructor(rung: Rung, emit: (event: ArmEvent) => void) {
+    this.#rung = rung;
+    this.#emit = emit;
+  }
+
+  /** Tells the user what happens next. */
+  say(text: string): void {
+    this.#emit({ event: "say", text });
+  }
+
+  /** Tells the user what cannot be shown here, and why. */
+  note(text: string): void {
+    this.#emit({ event: "note", text });
+  }
+
+  /** States a claim before the run. `because` says how the value was computed. */
+  predict(text: string, expected: number | string | Expectation, because?: string): Predicted {
+    const expectation = typeof expected === "object" ? expected : exactly(expected);
+    const prediction = {
+      text,
+      expected: expectation,
+      ...(because === undefined ? {} : { because }),
+    };
+    this.#open.add(text);
+    this.#emit({
+      event: "predicted",
+      text,
+      predicted: expectationText(expectation),
+      ...(because === undefined ? {} : { because }),
+    });
+    return {
+      measured: (value, explanation) => {
+        this.#open.delete(text);
+        this.#emit({ event: "claim", claim: checkClaim(prediction, value, explanation) });
+      },
+    };
+  }
+
+  /** Sets a parameter of the sandbox's network. Outside one (`--here`) no parameter is ever changed: the arm is skipped. */
+  sysctl(name: string, value: string | number): void {
+    if (this.#rung === "here")
+      throw new SkipArm(`needs ${name}=${value}; --here changes no parameter of this machine`);
+    writeSysctl(name, value);
+  }
+
+  /** Starts a server and waits until it listens. */
+  async server(flags: readonly string[] = [], options?: ProgramOptions): Promise<RunningServer> {
+    const port = this.#nextPort;
+    this.#nextPort += 1;
+    const server = await startServer(["--port", `${port}`, ...flags], options);
+    this.#servers.push(server);
+    return server;
+  }
+
+  /** Runs a client program to its end and returns what it printed. */
+  run<T>(name: ProgramName, flags: readonly string[], options?: ProgramOptions): Promise<T> {
+    return runProgram<T>(name, flags, options);
+  }
+
+  /** Starts a client program that goes on while the arm does other things. */
+  start(name: ProgramName, flags: readonly string[], options?: ProgramOptions): Running {
+    const program = startProgram(name, flags, options);
+    this.#programs.push(program);
+    return program;
+  }
+
+  /** All sockets of the sandbox, now. */
+  sockets(): readonly SocketRecord[] {
+    return readProcNet();
+  }
+
+  /** The connections of the arm's first server, now, from both ends. */
+  view(): ListenerView {
+    return listenerView(readProcNet(), this.#servers[0]?.port ?? this.port);
+  }
+
+  /** A kernel counter's increase since the arm began. */
+  counted(name: string): number {
+    return counterDelta(this.#countersAtStart, readCounters())[name] ?? 0;
+  }
+
+  /** Reads until the value is as wished, or the deadline has passed; returns the last reading, whatever it was. */
+  async until<T>(read: () => T, isReached: (value: T) => boolean, deadlineMs = 5_000): Promise<T> {
+    const endMs = performance.now() + deadlineMs;
+    for (;;) {
+      const value = read();
+      if (isReached(value) || performance.now() > endMs) return value;
+      await pauseMs(POLL_MS);
+    }
+  }
+
+  /**
+   * How many descriptors a program can still make under `limit`, before it has done anything. Node closes the files of the
+   * modules that it loaded in the background, shortly after it began to run them: the count is taken when it has stopped moving.
+   */
+  async room(pid: number, limit: number): Promise<number> {
+    let room = freeDescriptors(pid, limit);
+    for (let unchanged = 0; unchanged < SETTLED_READINGS; unchanged += 1) {
+      await pauseMs(POLL_MS / 2);
+      const now = freeDescriptors(pid, limit);
+      if (now !== room) unchanged = -1;
+      room = now;
+    }
+    return room;
+  }
+
+  /** Lets time pass: only for claims about time itself. */
+  async pass(durationMs: number): Promise<void> {
+    await pauseMs(durationMs);
+  }
+
+  /** Skips the arm unless a condition of this machine is met. */
+  need(isMet: boolean, what: string): void {
+    if (!isMet) throw new SkipArm(what);
+  }
+
+  /** Ends every program. Throws when a prediction was never measured. */
+  async close(): Promise<void> {
+    for (const program of this.#programs) program.kill("SIGKILL");
+    await Promise.allSettled(this.#programs.map(({ end }) => end));
+    await Promise.allSettled(this.#servers.map((server) => server.stop()));
+    if (this.#open.size > 0)
+      throw new NeedsError(`predicted but not measured: ${[...this.#open].join("; ")}`);
+  }
+}
+
+export type { RunningServer, ServerSummary };

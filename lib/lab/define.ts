@@ -1,0 +1,73 @@
+/** define: what a lab is. One file in lib/labs/ is one failure mode; this is its shape. */
+import type { Bench } from "./bench.ts";
+
+/** Numbers that a user may change: name to default and meaning, unit included. */
+export type Params = Readonly<Record<string, readonly [fallback: number, about: string]>>;
+
+/** The present values of the parameters. */
+export type ParamValues<P extends Params> = { readonly [K in keyof P]: number };
+
+/** What the arms of a lab are for. */
+export const ARM_KINDS = ["broken", "control", "fixed", "myth"] as const;
+
+/** `broken` shows the failure, `control` must not show it, `fixed` cures it, `myth` is advice that does not help. */
+export type ArmKind = (typeof ARM_KINDS)[number];
+
+/** One run of a lab under one condition, in a sandbox of its own. */
+export type Arm<P extends Params> = {
+  /** What is different here, in a few words. */
+  readonly about: string;
+  readonly run: (bench: Bench, params: ParamValues<P>) => Promise<void>;
+};
+
+/** The words around a lab: for `lab explain`, the demo and the docs. */
+export type Story = {
+  /** What you will see. */
+  readonly see: string;
+  /** Why it happens. */
+  readonly why: string;
+  /** How to recognise it on your own machine: commands, and what they show. */
+  readonly recognise: readonly (readonly [command: string, shows: string])[];
+  /** How to cure it. */
+  readonly fix: readonly string[];
+  /** Where it has hurt in production: public reports. */
+  readonly reports: readonly string[];
+};
+
+/** A lab as its file writes it. */
+export type LabDefinition<P extends Params> = {
+  /** The name of the file. */
+  readonly name: string;
+  readonly summary: string;
+  readonly params: P;
+  readonly story: Story;
+  readonly arms: {
+    readonly broken: Arm<P>;
+    readonly control: Arm<P>;
+    readonly fixed: readonly Arm<P>[];
+    readonly myth?: readonly Arm<P>[];
+  };
+};
+
+/** A lab as the engine sees it: its arms in one row. */
+export type Lab = {
+  readonly name: string;
+  readonly summary: string;
+  readonly params: Params;
+  readonly story: Story;
+  readonly arms: readonly (Arm<Params> & { readonly kind: ArmKind })[];
+};
+
+/** Makes a lab; the default export of its file. */
+export function defineLab<const P extends Params>(definition: LabDefinition<P>): Lab {
+  const { broken, control, fixed, myth = [] } = definition.arms;
+  const arms = [
+    { kind: "broken" as const, ...broken },
+    { kind: "control" as const, ...control },
+    ...fixed.map((arm) => ({ kind: "fixed" as const, ...arm })),
+    ...myth.map((arm) => ({ kind: "myth" as const, ...arm })),
+  ];
+  const { name, summary, params, story } = definition;
+  // An arm asks only for the parameters that its own lab declares, so seen from outside it takes any.
+  return { name, summary, params, story, arms: arms as unknown as Lab["arms"] };
+}

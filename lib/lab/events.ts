@@ -1,0 +1,30 @@
+/** events: what an arm tells the runner while it runs, as lines of JSON. */
+import type { StateCounts } from "../sockets/record.ts";
+import type { Claim } from "./claim.ts";
+
+/** The connections of the arm's servers, from both ends. */
+export type Sample = {
+  readonly tMs: number;
+  readonly clients: StateCounts;
+  readonly server: StateCounts;
+};
+
+/** One line. */
+export type ArmEvent =
+  /** The sandbox stands; `netns` is its identity. */
+  | { readonly event: "ready"; readonly netns: string }
+  /** What is about to happen, for people. */
+  | { readonly event: "say"; readonly text: string }
+  | {
+      readonly event: "predicted";
+      readonly text: string;
+      readonly predicted: number | string;
+      readonly because?: string;
+    }
+  | { readonly event: "sample"; readonly sample: Sample }
+  | { readonly event: "claim"; readonly claim: Claim }
+  /** A part that cannot be shown here, and why; the rest goes on. */
+  | { readonly event: "note"; readonly text: string }
+  /** The whole arm cannot be shown here. */
+  | { readonly event: "skipped"; readonly reason: string }
+  | { readonly event: "failed"; readonly reason: string };

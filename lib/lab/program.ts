@@ -1,0 +1,145 @@
+/**
+ * program: our executables, started the way a user would: in processes of their own.
+ */
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import type { Readable } from "node:stream";
+import { execa } from "execa";
+import { NeedsError } from "../kernel/errors.ts";
+
+/** The executables that labs start. */
+export type ProgramName = "server" | "client" | "bomb" | "multiplex";
+
+/** How a program is started. */
+export type ProgramOptions = {
+  /** Words before it, such as `prlimit --nofile=128:128`; each has to exec what follows, so that the pid stays. */
+  readonly through?: readonly string[];
+};
+
+/** The command line of an executable. */
+export function programCommand(name: ProgramName): readonly string[] {
+  return node(`cmd/${name}`);
+}
+
+/** The command line of a part of this room that runs as a program of its own. */
+export function partCommand(name: "arm-main" | "shell-main"): readonly string[] {
+  return node(`lib/lab/${name}`);
+}
+
+/** Programs run as built by `make build`, also when this file itself is source. */
+function node(program: string): readonly string[] {
+  const root = import.meta.url.endsWith(".ts") ? "../../dist/" : "../../";
+  const path = fileURLToPath(new URL(`${root}${program}.js`, import.meta.url));
+  if (!existsSync(path)) throw new NeedsError(`${path} is missing: make build`);
+  return [process.execPath, path];
+}
+
+/** A program under way. */
+export type Running = {
+  readonly pid: number;
+  /** The first line that it prints to stdout, parsed; undefined when it ends without one. */
+  readonly first: Promise<unknown>;
+  /** Its last line, at its end. Rejects with what it said when it refused to run (exit code 2) or failed (70). */
+  readonly end: Promise<unknown>;
+  /** All that it, or a tracer before it, wrote to stderr. */
+  readonly said: Promise<string>;
+  readonly kill: (signal?: NodeJS.Signals) => void;
+};
+
+/** Starts a program with `--json`. It is killed when this process ends. */
+export function startProgram(
+  name: ProgramName,
+  flags: readonly string[],
+  { through = [] }: ProgramOptions = {},
+): Running {
+  const [file = "", ...args] = [
+    ...DIES_WITH_US,
+    ...through,
+    ...programCommand(name),
+    ...flags,
+    "--json",
+  ];
+  const child = execa(file, args, { reject: false, stdin: "ignore", maxBuffer: MAX_OUTPUT_BYTES });
+  if (child.pid === undefined) throw new Error(`${file} did not start`);
+  const end = child.then(({ stdout, stderr, exitCode }) => {
+    if (exitCode === 2 || exitCode === 70) throw new Error(`${name} ${flags.join(" ")}: ${stderr}`);
+    return lastLine(stdout);
+  });
+  end.catch(() => undefined); // Whoever never asks for the end does not want to hear of it.
+  return {
+    pid: child.pid,
+    first: firstLine(child.stdout, child),
+    end,
+    said: child.then(({ stderr }) => stderr),
+    kill: (signal = "SIGTERM") => child.kill(signal),
+  };
+}
+
+/** Even when this process is killed with SIGKILL: PR_SET_PDEATHSIG in prctl(2). */
+const DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL", "--"];
+const MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
+
+function lastLine(text: string): unknown {
+  const line = text.trimEnd().split("\n").at(-1) ?? "";
+  return line === "" ? undefined : JSON.parse(line);
+}
+
+function firstLine(stdout: Readable, end: Promise<unknown>): Promise<unknown> {
+  return new Promise((resolve) => {
+    let text = "";
+    stdout.on("data", (chunk: Buffer) => {
+      text += chunk.toString();
+      const length = text.indexOf("\n");
+      if (length >= 0) resolve(JSON.parse(text.slice(0, length)));
+    });
+    void end.then(() => resolve(undefined));
+  });
+}
+
+/** Runs a program with `--json` to its end and returns what it printed: one object. Rejects as `Running.end` does. */
+export async function runProgram<T>(
+  name: ProgramName,
+  flags: readonly string[],
+  options?: ProgramOptions,
+): Promise<T> {
+  return (await startProgram(name, flags, options).end) as T;
+}
+
+/** A server that listens. */
+export type RunningServer = {
+  readonly pid: number;
+  readonly port: number;
+  /** Ends it with SIGTERM and returns its own summary. */
+  readonly stop: () => Promise<ServerSummary>;
+  /** All that it, or a tracer before it, wrote to stderr; known when it has ended. */
+  readonly said: Promise<string>;
+};
+
+/** What the server executable prints at its end. */
+export type ServerSummary = {
+  readonly accepted: number;
+  readonly open: number;
+  readonly closeWait: number;
+  readonly passiveOpens: number;
+  readonly queued: number;
+  readonly wasExhausted: boolean;
+  readonly shed: number;
+};
+
+/** Starts a server and waits until it listens. Rejects with what it says instead, such as EADDRINUSE. */
+export async function startServer(
+  flags: readonly string[],
+  options?: ProgramOptions,
+): Promise<RunningServer> {
+  const program = startProgram("server", flags, options);
+  const listening = (await program.first) as { pid: number; port: number } | undefined;
+  if (listening === undefined) {
+    await program.end;
+    throw new Error(`server ${flags.join(" ")} ended before it listened`);
+  }
+  const stop = async (): Promise<ServerSummary> => {
+    process.kill(listening.pid, "SIGTERM");
+    return (await program.end) as ServerSummary;
+  };
+  return { ...listening, stop, said: program.said };
+}

@@ -1,0 +1,48 @@
+/** result: what a lab has shown, as plain data. Printed as it is by `lab run --json`; the version changes when the shape does. */
+import type { Rung } from "../kernel/sandbox.ts";
+import type { Claim } from "./claim.ts";
+import type { ArmKind } from "./define.ts";
+
+/** `skipped`: could not be shown here, `reason` says why. */
+export type Verdict = "held" | "failed" | "skipped";
+
+/** One arm. */
+export type ArmResult = {
+  readonly kind: ArmKind;
+  readonly about: string;
+  readonly verdict: Verdict;
+  /** Why it was skipped or has failed beyond its claims. */
+  readonly reason?: string;
+  readonly claims: readonly Claim[];
+  /** Parts that could not be shown here, and why. */
+  readonly notes: readonly string[];
+  readonly durationMs: number;
+  /** Processes that were still there after the end. Has to be empty. */
+  readonly leftBehind: readonly string[];
+};
+
+/** One lab. */
+export type LabResult = {
+  readonly version: 1;
+  readonly lab: string;
+  readonly summary: string;
+  readonly verdict: Verdict;
+  readonly params: Readonly<Record<string, number>>;
+  readonly environment: { readonly kernel: string; readonly node: string; readonly sandbox: Rung };
+  readonly arms: readonly ArmResult[];
+  readonly durationMs: number;
+};
+
+/** The verdict on an arm: it holds when it ran to its end, made claims, and all of them held. */
+export function armVerdict(arm: Omit<ArmResult, "verdict">, wasSkipped: boolean): Verdict {
+  if (arm.leftBehind.length > 0) return "failed";
+  if (wasSkipped) return "skipped";
+  const isWhole = arm.reason === undefined && arm.claims.length > 0;
+  return isWhole && arm.claims.every((claim) => claim.held) ? "held" : "failed";
+}
+
+/** The verdict on a lab: failed when any arm has failed, skipped when none could run. */
+export function labVerdict(arms: readonly ArmResult[]): Verdict {
+  if (arms.some((arm) => arm.verdict === "failed")) return "failed";
+  return arms.some((arm) => arm.verdict === "held") ? "held" : "skipped";
+}

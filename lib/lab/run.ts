@@ -1,0 +1,138 @@
+/** run: runs labs, each arm in a fresh sandbox, and collects what they tell. Prints nothing. */
+import { release } from "node:os";
+import { execa } from "execa";
+import { allPids, commandLine } from "../kernel/process.ts";
+import { networkNamespace, sandboxCommand, type Rung } from "../kernel/sandbox.ts";
+import type { ArmOrder } from "./arm.ts";
+import type { Claim } from "./claim.ts";
+import type { ArmKind, Lab } from "./define.ts";
+import type { ArmEvent } from "./events.ts";
+import { partCommand } from "./program.ts";
+import { armVerdict, labVerdict, type ArmResult, type LabResult } from "./result.ts";
+
+/** How to run. */
+export type RunOptions = {
+  readonly rung: Rung;
+  /** Other values for the lab's parameters. */
+  readonly params?: Readonly<Record<string, number>>;
+  /** Only arms of these kinds. */
+  readonly kinds?: readonly ArmKind[];
+  readonly signal: AbortSignal;
+  /** Told when an arm begins, whatever it says, and how it ended. */
+  readonly onArm?: (arm: { readonly kind: ArmKind; readonly about: string }) => void;
+  readonly onEvent?: (event: ArmEvent) => void;
+  readonly onArmEnd?: (result: ArmResult) => void;
+};
+
+/** An arm that takes longer than this is stuck. */
+const ARM_DEADLINE_MS = 60_000;
+
+/** Runs a lab. Resolves with what was shown so far when `signal` is aborted; rejects only for defects of the engine. */
+export async function runLab(lab: Lab, options: RunOptions): Promise<LabResult> {
+  const startMs = performance.now();
+  const defaults = Object.entries(lab.params).map(([name, [fallback]]) => [name, fallback]);
+  const params = { ...(Object.fromEntries(defaults) as Record<string, number>), ...options.params };
+  const arms: ArmResult[] = [];
+  for (const [index, arm] of lab.arms.entries()) {
+    if (options.signal.aborted) break;
+    if (options.kinds !== undefined && !options.kinds.includes(arm.kind)) continue;
+    options.onArm?.(arm);
+    const result = await runArm(
+      arm,
+      { lab: lab.name, arm: index, params, rung: options.rung },
+      options,
+    );
+    options.onArmEnd?.(result);
+    arms.push(result);
+  }
+  return {
+    version: 1,
+    lab: lab.name,
+    summary: lab.summary,
+    verdict: options.signal.aborted ? "failed" : labVerdict(arms),
+    params,
+    environment: { kernel: release(), node: process.version, sandbox: options.rung },
+    arms,
+    durationMs: Math.round(performance.now() - startMs),
+  };
+}
+
+/** What an arm has told. */
+type Told = {
+  readonly claims: Claim[];
+  readonly notes: string[];
+  netns?: string;
+  skipped?: string;
+  failed?: string;
+};
+
+async function runArm(
+  arm: { readonly kind: ArmKind; readonly about: string },
+  order: ArmOrder,
+  options: RunOptions,
+): Promise<ArmResult> {
+  const startMs = performance.now();
+  const told: Told = { claims: [], notes: [] };
+  const crash = await execute(order, options, (event) => {
+    hear(told, event);
+    options.onEvent?.(event);
+  });
+  const reason = told.skipped ?? told.failed ?? crash;
+  const result = {
+    kind: arm.kind,
+    about: arm.about,
+    ...(reason === undefined ? {} : { reason }),
+    claims: told.claims,
+    notes: told.notes,
+    durationMs: Math.round(performance.now() - startMs),
+    leftBehind: leftBehind(told.netns),
+  };
+  return { ...result, verdict: armVerdict(result, told.skipped !== undefined) };
+}
+
+/** Runs the arm's process to its end; returns why it broke, if it did. */
+async function execute(
+  order: ArmOrder,
+  options: RunOptions,
+  onEvent: (event: ArmEvent) => void,
+): Promise<string | undefined> {
+  const argv = [...partCommand("arm-main"), JSON.stringify(order)];
+  const [file = "", ...args] = sandboxCommand(order.rung, argv);
+  const child = execa(file, args, {
+    reject: false,
+    stdin: "ignore",
+    cancelSignal: options.signal,
+    forceKillAfterDelay: 2_000,
+    killSignal: "SIGKILL",
+    timeout: ARM_DEADLINE_MS,
+  });
+  for await (const line of child) onEvent(JSON.parse(line) as ArmEvent);
+  const { failed, timedOut, isCanceled, stderr, shortMessage } = await child;
+  if (isCanceled) return "interrupted";
+  if (timedOut) return `not over after ${ARM_DEADLINE_MS / 1_000} s`;
+  return failed ? stderr.trim() || shortMessage : undefined;
+}
+
+function hear(told: Told, event: ArmEvent): void {
+  if (event.event === "ready") told.netns = event.netns;
+  if (event.event === "claim") told.claims.push(event.claim);
+  if (event.event === "note") told.notes.push(event.text);
+  if (event.event === "skipped") told.skipped = event.reason;
+  if (event.event === "failed") told.failed = event.reason;
+}
+
+/** Processes that still live in the arm's network, by their command lines. With `--here` that is everybody's: none is named. */
+function leftBehind(netns: string | undefined): readonly string[] {
+  if (netns === undefined || netns === networkNamespace()) return [];
+  return allPids()
+    .filter((pid) => isIn(pid, netns))
+    .map((pid) => `${pid} ${commandLine(pid).join(" ")}`);
+}
+
+function isIn(pid: number, netns: string): boolean {
+  try {
+    return networkNamespace(pid) === netns;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,232 @@
+/**
+ * fd-leak: a server that never closes runs out of descriptors, and Node does not say so.
+ *
+ * Each connection that the peer has closed stays in CLOSE_WAIT until the program closes it too. When the limit on
+ * descriptors is reached, accept4() fails with EMFILE. libuv then gives up a reserve descriptor, accepts what waits and
+ * closes it at once: the clients see a connection and a clean end, the program sees nothing at all.
+ *
+ * WATCH   CLOSE_WAIT on the server's side climbs to the limit less what was open before, and stays
+ * CAVEAT  Node raises the soft limit to the hard one at its start, so the lab lowers the hard one
+ * NEEDS   strace for one claim; without it that claim is left out, and the result says so
+ * SEE     uv__emfile_trick() in libuv's src/unix/stream.c; tcp_fin() in net/ipv4/tcp_input.c
+ */
+import { freeDescriptors } from "../kernel/process.ts";
+import { hasTool } from "../kernel/tools.ts";
+import type { Bench } from "../lab/bench.ts";
+import { atLeast } from "../lab/claim.ts";
+import { defineLab } from "../lab/define.ts";
+import type { VisitsSummary } from "../protocol/visits.ts";
+import type { SocketRecord } from "../sockets/record.ts";
+
+const FIN_TIMEOUT_S = 1;
+const OWNED = 23;
+const WATCH_MS = 300;
+
+type Params = { readonly limit: number; readonly clients: number };
+
+function limited(limit: number): readonly string[] {
+  return ["prlimit", `--nofile=${limit}:${limit}`];
+}
+
+/** FIN_WAIT2 rows of the clients, with and without a process that owns them: a socket that was closed has no inode. */
+function finWait2(bench: Bench): { owned: number; orphaned: number } {
+  const rows = bench
+    .sockets()
+    .filter((row: SocketRecord) => row.state === "FIN_WAIT2" && row.remote.port === bench.port);
+  const orphaned = rows.filter(({ inode }) => inode === 0).length;
+  return { owned: rows.length - orphaned, orphaned };
+}
+
+function visitors(count: number, leave: string, more: readonly string[] = []): readonly string[] {
+  return ["--connections", `${count}`, "--messages", "0", "--leave", leave, ...more];
+}
+
+/** Evidence from outside: what accept4() really returned. -D makes strace a grandchild, so that the server keeps its pid. */
+const STRACE = ["strace", "-D", "-f", "-e", "trace=accept4"];
+
+const broken = {
+  about: "LEAK=true under a hard limit: CLOSE_WAIT until EMFILE, in silence",
+  run: async (bench: Bench, { limit, clients }: Params) => {
+    bench.sysctl("net.ipv4.tcp_fin_timeout", FIN_TIMEOUT_S);
+    const hasStrace = hasTool("strace");
+    const through = [...(hasStrace ? STRACE : []), ...limited(limit)];
+    const server = await bench.server(["--leak"], { through });
+    const ceiling = await bench.room(server.pid, limit);
+    const baseline = limit - ceiling;
+    const shed = clients - ceiling;
+    bench.need(
+      ceiling > OWNED && shed > 0,
+      `limit ${limit} and ${clients} clients leave nothing to show: ${baseline} descriptors are open`,
+    );
+    bench.say(
+      `The server may have ${limit} descriptors and has ${baseline}: room for ${ceiling} of ${clients} clients.`,
+    );
+    const closeWait = bench.predict(
+      "CLOSE_WAIT on the server's side",
+      ceiling,
+      `limit ${limit} - ${baseline} open before`,
+    );
+    const owned = bench.predict("FIN_WAIT2 with an owner (client half-closed, still reads)", OWNED);
+    const orphaned = bench.predict("FIN_WAIT2 without an owner (client closed)", ceiling - OWNED);
+    const cut = bench.predict(
+      "further clients that see a clean end instead of an echo",
+      shed,
+      "accepted and closed by libuv",
+    );
+    const errors = bench.predict("further clients that see an error", 0);
+    const unseen = bench.predict(
+      "handshakes that the program never heard of",
+      shed,
+      "TcpPassiveOpens - accepted",
+    );
+    const emfile = hasStrace
+      ? bench.predict(
+          "accept4() = EMFILE, seen by strace",
+          atLeast(1),
+          "one for each burst that libuv sheds",
+        )
+      : undefined;
+    const gone = bench.predict(
+      "FIN_WAIT2 without an owner after tcp_fin_timeout",
+      0,
+      `set to ${FIN_TIMEOUT_S} s; the default is 60`,
+    );
+    const stays = bench.predict(
+      "CLOSE_WAIT after that",
+      ceiling,
+      "no timer ends CLOSE_WAIT: only close() does",
+    );
+
+    bench.start("client", visitors(OWNED, "half-close"));
+    await bench.until(
+      () => finWait2(bench).owned,
+      (count) => count === OWNED,
+    );
+    await bench.run("client", visitors(ceiling - OWNED, "end"));
+    const view = await bench.until(
+      () => bench.view(),
+      ({ server }) => server.CLOSE_WAIT === ceiling,
+    );
+    const waiting = finWait2(bench);
+    closeWait.measured(view.server.CLOSE_WAIT);
+    owned.measured(waiting.owned);
+    orphaned.measured(waiting.orphaned);
+    const late = await bench.run<VisitsSummary>(
+      "client",
+      visitors(shed, "end", ["--hold-ms", `${WATCH_MS}`]),
+    );
+    cut.measured(late.peerClosed);
+    errors.measured(Object.values(late.failures).reduce((sum, { count }) => sum + count, 0));
+    gone.measured(
+      await bench.until(
+        () => finWait2(bench).orphaned,
+        (count) => count === 0,
+      ),
+    );
+    stays.measured(bench.view().server.CLOSE_WAIT);
+    const summary = await server.stop();
+    unseen.measured(bench.counted("TcpPassiveOpens") - summary.accepted);
+    emfile?.measured((await server.said).match(/accept4\(.*EMFILE/g)?.length ?? 0);
+    if (!hasStrace)
+      bench.note("strace is not installed: accept4() = EMFILE is not shown, only its consequences");
+  },
+};
+
+/** Two waves of clients, each as large as the server can hold at once. */
+async function twoWaves(
+  bench: Bench,
+  limit: number,
+  serverFlags: readonly string[],
+): Promise<void> {
+  const server = await bench.server(serverFlags, { through: limited(limit) });
+  const ceiling = await bench.room(server.pid, limit);
+  bench.say(`Two waves of ${ceiling} clients: twice as many as the server can hold at once.`);
+  const served = bench.predict("clients served", 2 * ceiling);
+  const closeWait = bench.predict("CLOSE_WAIT after each wave", 0);
+  const shed = bench.predict("handshakes that the program never heard of", 0);
+  let left = 0;
+  let remaining = 0;
+  for (let wave = 0; wave < 2; wave += 1) {
+    left += (await bench.run<VisitsSummary>("client", ["--connections", `${ceiling}`])).left;
+    const isEmpty = (): boolean => freeDescriptors(server.pid, limit) === ceiling;
+    await bench.until(isEmpty, (empty) => empty);
+    remaining += bench.view().server.CLOSE_WAIT;
+  }
+  served.measured(left);
+  closeWait.measured(remaining);
+  const { accepted } = await server.stop();
+  shed.measured(bench.counted("TcpPassiveOpens") - accepted);
+}
+
+const control = {
+  about: "the same leak, but the clients stay: nothing is in CLOSE_WAIT, nothing is shed",
+  run: async (bench: Bench, { limit }: Params) => {
+    const server = await bench.server(["--leak"], { through: limited(limit) });
+    const clients = await bench.room(server.pid, limit);
+    const established = bench.predict(
+      "ESTABLISHED on the server's side",
+      clients,
+      "every descriptor is in use",
+    );
+    const closeWait = bench.predict("CLOSE_WAIT on the server's side", 0);
+    const shed = bench.predict("handshakes that the program never heard of", 0);
+    bench.start("client", visitors(clients, "abandon"));
+    const view = await bench.until(
+      () => bench.view(),
+      (now) => now.server.ESTABLISHED === clients,
+    );
+    established.measured(view.server.ESTABLISHED);
+    closeWait.measured(view.server.CLOSE_WAIT);
+    const { accepted } = await server.stop();
+    shed.measured(bench.counted("TcpPassiveOpens") - accepted);
+  },
+};
+
+const closeOnEnd = {
+  about: "close when the peer closes (socket.end() on 'end')",
+  run: (bench: Bench, { limit }: Params) => twoWaves(bench, limit, []),
+};
+
+const idleTimeout = {
+  about: "an idle timeout: the leak is still there, but it is swept up (socket.setTimeout)",
+  run: (bench: Bench, { limit }: Params) =>
+    twoWaves(bench, limit, ["--leak", "--idle-timeout-ms", "300"]),
+};
+
+export default defineLab({
+  name: "fd-leak",
+  summary: "a server that never closes runs out of descriptors, in silence",
+  params: {
+    limit: [128, "hard limit on descriptors of the server"],
+    clients: [300, "clients in all"],
+  },
+  story: {
+    see: "CLOSE_WAIT climbs to the descriptor limit. Later clients connect and are cut off at once; the server logs nothing.",
+    why:
+      "CLOSE_WAIT means: the peer has sent its FIN, and the local program has not called close(). No timer ends it, for only the program " +
+      "can know that it is done. At the limit accept4() fails with EMFILE; libuv accepts and closes what waits, so that it does not " +
+      "spin, and emits no event. The peer of each leaked socket waits in FIN_WAIT2: for tcp_fin_timeout when its program has closed, " +
+      "for ever when it has only half-closed.",
+    recognise: [
+      ["states --by process", "one process with many CLOSE_WAIT"],
+      ["lsof -nP -a -p PID -iTCP -sTCP:CLOSE_WAIT", "the descriptors that were not closed"],
+      [
+        "ls /proc/PID/fd | wc -l; grep 'open files' /proc/PID/limits",
+        "how close to the limit it is",
+      ],
+      ["strace -f -e trace=accept4 -p PID", "accept4() = -1 EMFILE"],
+    ],
+    fix: [
+      "Close on every path: on 'end', on 'error', on timeouts. In Node allowHalfOpen is false by default, which does it for you.",
+      "socket.setTimeout() with destroy() as a safety net; server.maxConnections to refuse instead of shed.",
+      "Watch descriptors against the limit: Node will not tell you.",
+    ],
+    reports: [
+      "http-kit/http-kit#326",
+      "sockjs/sockjs-node#99",
+      "libevent/libevent#1112",
+      "libuv/libuv#690",
+    ],
+  },
+  arms: { broken, control, fixed: [closeOnEnd, idleTimeout] },
+});

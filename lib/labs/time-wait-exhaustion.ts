@@ -1,0 +1,230 @@
+/**
+ * time-wait-exhaustion: a client that opens and closes connections fast runs out of local ports.
+ *
+ * Who closes first keeps the connection in TIME_WAIT for 60 s (RFC 9293 says 2 MSL; Linux has a constant). As long as it is
+ * there its local port cannot be used for the same destination. When all ports of the range are in that state, connect()
+ * fails with EADDRNOTAVAIL.
+ *
+ * WATCH   TIME_WAIT on the client's side reaches the size of the port range, and stays
+ * CAVEAT  tcp_tw_reuse=2, the default, hides the failure on loopback: the lab sets 0, which other addresses have in effect
+ * SEE     tcp_time_wait() in net/ipv4/tcp_minisocks.c, __inet_hash_connect() in net/ipv4/inet_hashtables.c, RFC 1337
+ */
+import { defineLab } from "../lab/define.ts";
+import type { Bench } from "../lab/bench.ts";
+import { between } from "../lab/claim.ts";
+import type { ChurnResult } from "../protocol/churn.ts";
+import type { VisitsSummary } from "../protocol/visits.ts";
+
+const FIRST_PORT = 40_000;
+const WAIT_AFTERWARDS_MS = 1_200;
+
+type Params = { readonly ports: number };
+
+/** The world made small: few ports, and a TIME_WAIT that nothing cuts short. */
+function shrinkPorts(bench: Bench, ports: number): void {
+  bench.sysctl("net.ipv4.ip_local_port_range", `${FIRST_PORT} ${FIRST_PORT + ports - 1}`);
+  bench.sysctl("net.ipv4.tcp_tw_reuse", 0);
+}
+
+/** Each RST that hits a TIME_WAIT ends it, and its port serves once more. */
+function assassinations(bench: Bench): { counter: string; value: number; because: string } {
+  return {
+    counter: "TcpOutRsts",
+    value: bench.counted("TcpOutRsts"),
+    because: "a RST ends a TIME_WAIT early, and its port serves once more (RFC 1337)",
+  };
+}
+
+function firstErrno({ failures }: ChurnResult): string {
+  return Object.keys(failures)[0] ?? "none";
+}
+
+async function bombUntilError(
+  bench: Bench,
+  capacity: number,
+  flags: readonly string[] = [],
+): Promise<void> {
+  const successes = bench.predict(
+    "connections until the first error",
+    capacity,
+    "one for each port and destination",
+  );
+  const errno = bench.predict("the error", "EADDRNOTAVAIL");
+  const handshakes = bench.predict("handshakes counted by the kernel (TcpActiveOpens)", capacity);
+  const ours = bench.predict(
+    "TIME_WAIT afterwards, client's side",
+    capacity,
+    "the client closes first",
+  );
+  const theirs = bench.predict("TIME_WAIT afterwards, server's side", 0);
+  const result = await bench.run<ChurnResult>("bomb", ["--count", `${capacity * 2}`, ...flags]);
+  const timeWaits = bench.sockets().filter((record) => record.state === "TIME_WAIT");
+  const onServer = timeWaits.filter(({ local }) => Number(local.port) < FIRST_PORT).length;
+  successes.measured(result.successes, assassinations(bench));
+  errno.measured(firstErrno(result));
+  handshakes.measured(bench.counted("TcpActiveOpens"), assassinations(bench));
+  ours.measured(timeWaits.length - onServer, assassinations(bench));
+  theirs.measured(onServer);
+}
+
+async function bombWithoutError(
+  bench: Bench,
+  count: number,
+  flags: readonly string[] = [],
+): Promise<ChurnResult> {
+  const successes = bench.predict("connections that succeed", count);
+  const errno = bench.predict("the first error", "none");
+  const result = await bench.run<ChurnResult>("bomb", ["--count", `${count}`, ...flags]);
+  successes.measured(result.successes);
+  errno.measured(firstErrno(result));
+  return result;
+}
+
+const broken = {
+  about: "the client closes first, and each port waits 60 s",
+  run: async (bench: Bench, { ports }: Params) => {
+    shrinkPorts(bench, ports);
+    await bench.server();
+    bench.say(
+      `The port range holds ${ports} ports (default 28232). The bomb connects and closes until connect() fails.`,
+    );
+    await bombUntilError(bench, ports);
+  },
+};
+
+const control = {
+  about: "the server closes first: TIME_WAIT is its problem, and it needs only one port",
+  run: async (bench: Bench, { ports }: Params) => {
+    shrinkPorts(bench, ports);
+    await bench.server(["--behave", "close-first"]);
+    bench.say(
+      "The same bomb, but it waits until the server has closed. Twice as many connections as there are ports.",
+    );
+    const clients = bench.predict("TIME_WAIT afterwards, client's side", 0);
+    const server = bench.predict(
+      "TIME_WAIT afterwards, server's side",
+      between(1, ports),
+      "one for each client port used at least once; which are used is the kernel's choice",
+    );
+    await bombWithoutError(bench, ports * 2, ["--leave", "wait"]);
+    const view = bench.view();
+    clients.measured(view.clients.TIME_WAIT);
+    server.measured(view.server.TIME_WAIT);
+  },
+};
+
+const reuseConnections = {
+  about: "reuse connections: four of them carry twice as many requests as there are ports",
+  run: async (bench: Bench, { ports }: Params) => {
+    shrinkPorts(bench, ports);
+    await bench.server();
+    const connections = 4;
+    const requests = ports * 2;
+    const echoes = bench.predict("requests answered", requests);
+    const handshakes = bench.predict(
+      "handshakes counted by the kernel (TcpActiveOpens)",
+      connections,
+    );
+    const result = await bench.run<VisitsSummary>("client", [
+      ...["--connections", `${connections}`, "--messages", `${requests / connections}`],
+    ]);
+    echoes.measured(result.echoes);
+    handshakes.measured(bench.counted("TcpActiveOpens"));
+  },
+};
+
+const twReuse = {
+  about: "tcp_tw_reuse=1: a port may be used again one second after its close",
+  run: async (bench: Bench, { ports }: Params) => {
+    shrinkPorts(bench, ports);
+    bench.sysctl("net.ipv4.tcp_tw_reuse", 1);
+    await bench.server();
+    const rate = Math.floor(ports * 0.8);
+    bench.say(
+      `At ${rate} connections per second fewer than ${ports} ports are used in that second.`,
+    );
+    const reused = bench.predict("connections beyond the port range", ports / 4);
+    const result = await bombWithoutError(bench, ports + ports / 4, ["--rate", `${rate}`]);
+    reused.measured(result.successes - ports);
+  },
+};
+
+const secondDestination = {
+  about: "a second destination: what is unique is the 4-tuple, not the port",
+  run: async (bench: Bench, { ports }: Params) => {
+    shrinkPorts(bench, ports);
+    await bench.server();
+    await bench.server();
+    await bombUntilError(bench, ports * 2, ["--destinations", "2"]);
+  },
+};
+
+const widerRange = {
+  about: "a port range twice as wide: twice as many connections, then the same failure",
+  run: async (bench: Bench, { ports }: Params) => {
+    shrinkPorts(bench, ports * 2);
+    await bench.server();
+    await bombUntilError(bench, ports * 2);
+  },
+};
+
+const finTimeout = {
+  about: "tcp_fin_timeout=1: it limits FIN_WAIT2, and TIME_WAIT not at all",
+  run: async (bench: Bench, { ports }: Params) => {
+    shrinkPorts(bench, ports);
+    bench.sysctl("net.ipv4.tcp_fin_timeout", 1);
+    await bench.server();
+    const left = bench.predict(
+      `TIME_WAIT ${WAIT_AFTERWARDS_MS} ms later`,
+      ports,
+      "60 s is a constant of the kernel",
+    );
+    await bombUntilError(bench, ports);
+    await bench.pass(WAIT_AFTERWARDS_MS);
+    left.measured(bench.view().clients.TIME_WAIT, assassinations(bench));
+  },
+};
+
+export default defineLab({
+  name: "time-wait-exhaustion",
+  summary: "a client that opens and closes fast runs out of ports",
+  params: { ports: [1000, "size of the ephemeral port range; the default of Linux is 28232"] },
+  story: {
+    see: "connect() succeeds once for every port of the range, then fails with EADDRNOTAVAIL, although the server is idle.",
+    why:
+      "The side that closes first keeps the connection in TIME_WAIT for 60 s, so that a lost last ACK can be repeated and no " +
+      "late segment strays into a later connection. Meanwhile the 4-tuple (local address and port, remote address and port) is in use. " +
+      "With one destination only the local port can vary, and there are 28,232 of them by default: 470 connections per second are " +
+      "all that can be sustained. On loopback the default tcp_tw_reuse=2 gives ports back after one second, which hides the failure.",
+    recognise: [
+      ["states", "TIME_WAIT close to the size of the port range"],
+      [
+        "ss -tan state time-wait | awk '{print $4}' | sort | uniq -c | sort -rn | head",
+        "all to the same destination",
+      ],
+      [
+        "sysctl net.ipv4.ip_local_port_range net.ipv4.tcp_tw_reuse",
+        "the range, and whether ports come back early",
+      ],
+      ["nstat -az TcpExtTW TcpActiveOpens", "how many connections end in TIME_WAIT here"],
+    ],
+    fix: [
+      "Reuse connections: a pool, HTTP keep-alive (in Node: new http.Agent({ keepAlive: true }), the default since Node 19).",
+      "More 4-tuples: several addresses or ports of the server, several source addresses, a wider ip_local_port_range.",
+      "net.ipv4.tcp_tw_reuse=1 on the client: safe with TCP timestamps; a port comes back after one second.",
+      "Not tcp_fin_timeout: it is about FIN_WAIT2. Not tcp_tw_recycle: it broke clients behind NAT and is gone since Linux 4.12.",
+    ],
+    reports: [
+      "grafana/k6#826",
+      "JoeDog/siege#127",
+      "gorilla/websocket#678",
+      "TechEmpower/FrameworkBenchmarks#4092",
+    ],
+  },
+  arms: {
+    broken,
+    control,
+    fixed: [reuseConnections, twReuse, secondDestination, widerRange],
+    myth: [finTimeout],
+  },
+});

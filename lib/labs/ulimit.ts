@@ -1,0 +1,138 @@
+/**
+ * ulimit: how many connections a server can hold is its descriptor limit less what it has open already.
+ *
+ * Node raises its soft limit to the hard one when it starts, so `ulimit -Sn` does not limit it. A limit lowered later, from
+ * outside, does; and one raised from outside works at once, without a restart.
+ *
+ * WATCH   the ceiling moves with the limit, descriptor by descriptor
+ * CAVEAT  the descriptors that Node has open itself differ from version to version: they are counted, not assumed
+ * SEE     getrlimit(2), prlimit(1); PlatformInit() in Node's src/node.cc
+ */
+import { descriptorLimit, setDescriptorLimit } from "../kernel/process.ts";
+import type { Bench } from "../lab/bench.ts";
+import { defineLab } from "../lab/define.ts";
+import type { VisitsSummary } from "../protocol/visits.ts";
+
+const SWEEP = [64, 128, 256, 512];
+const HOLD_MS = 200;
+const BEYOND = 23;
+
+type Params = { readonly soft: number; readonly hard: number };
+
+function limits(soft: number, hard: number): readonly string[] {
+  return ["prlimit", `--nofile=${soft}:${hard}`];
+}
+
+/** Clients that connect, say hello, stay for a moment, and tell who was cut off. */
+function crowd(bench: Bench, count: number, port: number): Promise<VisitsSummary> {
+  const flags = ["--port", `${port}`, "--connections", `${count}`, "--hold-ms", `${HOLD_MS}`];
+  return bench.run<VisitsSummary>("client", flags);
+}
+
+const broken = {
+  about: "a sweep of hard limits: the ceiling is the limit less what is open already",
+  run: async (bench: Bench) => {
+    const shed = bench.predict(
+      "clients cut off in silence",
+      SWEEP.length * BEYOND,
+      `${BEYOND} too many each time`,
+    );
+    const seen = await Promise.all(SWEEP.map((limit) => fill(bench, limit)));
+    shed.measured(seen.reduce((sum, { connections, left }) => sum + connections - left, 0));
+  },
+};
+
+/** Sends more clients than a server with this limit can hold. */
+async function fill(bench: Bench, limit: number): Promise<VisitsSummary> {
+  const server = await bench.server([], { through: limits(limit, limit) });
+  const ceiling = await bench.room(server.pid, limit);
+  const because = `${limit} - ${limit - ceiling} open before`;
+  const held = bench.predict(`connections held under a limit of ${limit}`, ceiling, because);
+  const seen = await crowd(bench, ceiling + BEYOND, server.port);
+  held.measured((await server.stop()).accepted);
+  return seen;
+}
+
+const control = {
+  about: "as many clients as fit: nobody is cut off",
+  run: async (bench: Bench, { hard }: Params) => {
+    const server = await bench.server([], { through: limits(hard, hard) });
+    const ceiling = await bench.room(server.pid, hard);
+    const served = bench.predict(
+      "clients served",
+      ceiling,
+      `${hard} - what is open before: not one descriptor is left`,
+    );
+    const unseen = bench.predict("handshakes that the program never heard of", 0);
+    served.measured((await crowd(bench, ceiling, server.port)).left);
+    const { accepted } = await server.stop();
+    unseen.measured(bench.counted("TcpPassiveOpens") - accepted);
+  },
+};
+
+const raisedFromOutside = {
+  about: "prlimit raises the limit of the running server: no restart",
+  run: async (bench: Bench, { soft, hard }: Params) => {
+    const server = await bench.server([], { through: limits(hard, hard) });
+    await setDescriptorLimit(server.pid, { soft, hard });
+    const ceiling = await bench.room(server.pid, soft);
+    const clients = soft;
+    bench.say(
+      `Lowered to ${soft} from outside, for ${clients} clients; then raised to ${hard}, for ${clients} more.`,
+    );
+    const before = bench.predict("clients served before", ceiling, `limit ${soft}`);
+    const after = bench.predict("clients served after", clients, `limit ${hard}`);
+    before.measured((await crowd(bench, clients, server.port)).left);
+    await setDescriptorLimit(server.pid, { soft: hard, hard });
+    after.measured((await crowd(bench, clients, server.port)).left);
+  },
+};
+
+const softLimit = {
+  about: "ulimit -Sn alone: Node raises the soft limit to the hard one when it starts",
+  run: async (bench: Bench, { soft, hard }: Params) => {
+    const effective = bench.predict(
+      "soft limit of the running server",
+      hard,
+      `started with ${soft}, hard limit ${hard}`,
+    );
+    const served = bench.predict(
+      "clients served",
+      soft,
+      `${soft} clients and Node's own descriptors are more than ${soft}`,
+    );
+    const server = await bench.server([], { through: limits(soft, hard) });
+    effective.measured(descriptorLimit(server.pid).soft);
+    served.measured((await crowd(bench, soft, server.port)).left);
+  },
+};
+
+export default defineLab({
+  name: "ulimit",
+  summary: "the descriptor limit is the number of connections, less what is open already",
+  params: {
+    soft: [64, "lower limit"],
+    hard: [256, "upper limit"],
+  },
+  story: {
+    see: "Under each limit exactly as many connections are held as there are descriptors left; the next ones are cut off.",
+    why:
+      "A connection is a descriptor, and so is everything else a process has open: Node itself needs about twenty (epoll, pipes, eventfds, " +
+      "the listener, libuv's reserve). Only the soft limit counts when a descriptor is made, but Node sets it to the hard limit at its start.",
+    recognise: [
+      [
+        "grep 'open files' /proc/PID/limits",
+        "soft and hard limit of a running process; your shell's ulimit says nothing about it",
+      ],
+      ["ls /proc/PID/fd | wc -l", "how many are in use"],
+      ["cat /proc/sys/fs/file-nr", "the machine's own limit, which is another one (ENFILE)"],
+    ],
+    fix: [
+      "Raise the hard limit where the service is started: LimitNOFILE= (systemd), --ulimit nofile= (docker), limits.conf (login).",
+      "prlimit --pid PID --nofile=SOFT:HARD for a process that must not be restarted.",
+      "server.maxConnections below the limit, so that the program decides whom to refuse.",
+    ],
+    reports: ["nodejs/node#16572", "nodejs/node#42906", "grafana/k6#2006"],
+  },
+  arms: { broken, control, fixed: [raisedFromOutside], myth: [softLimit] },
+});

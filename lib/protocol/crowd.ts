@@ -1,0 +1,177 @@
+/**
+ * crowd: many connections at once on one thread, all of them exchanging messages.
+ *
+ * No thread waits for a connection: epoll_wait(2) tells which of them have something to say. That is why ten thousand
+ * connections take as many threads as one.
+ */
+import { connect, type Socket } from "node:net";
+import { countFailure, failureOf, type FailureCounts } from "./errno.ts";
+import { Latencies, type Percentiles } from "./percentiles.ts";
+
+/** Who makes up the crowd. */
+export type CrowdOptions = {
+  readonly host: string;
+  readonly port: number;
+  readonly connections: number;
+  readonly message: Buffer;
+  /** Handshakes under way at the same time. Beyond the server's accept queue the kernel drops SYNs, and that costs seconds. */
+  readonly opening: number;
+  readonly signal: AbortSignal;
+};
+
+/** What became of opening the connections. */
+export type Opened = {
+  readonly open: number;
+  readonly durationMs: number;
+  readonly failures: FailureCounts;
+};
+
+/** What became of one exchange: every open connection sent `rounds` messages, each after the echo of the last. */
+export type Exchanged = {
+  readonly sent: number;
+  readonly answered: number;
+  readonly durationMs: number;
+  readonly latency: Percentiles | undefined;
+  readonly failures: FailureCounts;
+};
+
+/** A crowd of connections. Call `open()`, then `exchange()` as often as you like, then `close()`. None of them rejects. */
+export class Crowd {
+  readonly #options: CrowdOptions;
+  readonly #members: Member[] = [];
+  readonly #failures: FailureCounts = {};
+
+  constructor(options: CrowdOptions) {
+    this.#options = options;
+  }
+
+  /** How many connections are open now. */
+  get size(): number {
+    return this.#members.length;
+  }
+
+  /** Opens all connections, `opening` at a time. */
+  async open(): Promise<Opened> {
+    const startMs = performance.now();
+    let toOpen = this.#options.connections;
+    const worker = async (): Promise<void> => {
+      while (toOpen > 0 && !this.#options.signal.aborted) {
+        toOpen -= 1;
+        await this.#openOne();
+      }
+    };
+    await Promise.all(Array.from({ length: this.#options.opening }, worker));
+    return { open: this.size, durationMs: performance.now() - startMs, failures: this.#failures };
+  }
+
+  #openOne(): Promise<void> {
+    const { host, port } = this.#options;
+    return new Promise((resolve) => {
+      const socket = connect({ host, port, noDelay: true });
+      socket.once("connect", () => {
+        this.#members.push(new Member(socket, this.#options.message));
+        resolve();
+      });
+      socket.on("error", (error) => {
+        countFailure(this.#failures, failureOf(error));
+        resolve();
+      });
+    });
+  }
+
+  /** Lets every connection send `rounds` messages; all connections at the same time. */
+  async exchange(rounds: number): Promise<Exchanged> {
+    const latencies = new Latencies();
+    const startMs = performance.now();
+    const answers = await Promise.all(
+      this.#members.map((member) => member.talk(rounds, latencies, this.#options.signal)),
+    );
+    return {
+      sent: this.#members.length * rounds,
+      answered: answers.reduce((sum, answered) => sum + answered, 0),
+      durationMs: performance.now() - startMs,
+      latency: latencies.summary(),
+      failures: this.#failures,
+    };
+  }
+
+  /** The same messages, one connection after the other: opened, used, closed. What the crowd is compared with. */
+  async takeTurns(rounds: number): Promise<Exchanged> {
+    const latencies = new Latencies();
+    const startMs = performance.now();
+    let answered = 0;
+    for (
+      let turn = 0;
+      turn < this.#options.connections && !this.#options.signal.aborted;
+      turn += 1
+    ) {
+      await this.#openOne();
+      const member = this.#members.pop();
+      if (member === undefined) continue;
+      answered += await member.talk(rounds, latencies, this.#options.signal);
+      member.close();
+    }
+    return {
+      sent: this.#options.connections * rounds,
+      answered,
+      durationMs: performance.now() - startMs,
+      latency: latencies.summary(),
+      failures: this.#failures,
+    };
+  }
+
+  /** Closes every connection. */
+  close(): void {
+    for (const member of this.#members.splice(0)) member.close();
+  }
+}
+
+/** One connection. Its listeners are made once, not once for each message. */
+class Member {
+  readonly #socket: Socket;
+  readonly #message: Buffer;
+  #receivedBytes = 0;
+  #sentMs = 0;
+  #answered = 0;
+  #rounds = 0;
+  #latencies: Latencies | undefined;
+  #done: (answered: number) => void = () => undefined;
+
+  constructor(socket: Socket, message: Buffer) {
+    this.#socket = socket;
+    this.#message = message;
+    socket.on("data", (chunk) => this.#onData(chunk));
+    socket.on("close", () => this.#done(this.#answered));
+  }
+
+  /** Resolves to the number of answers, when all have come or the connection has gone. */
+  talk(rounds: number, latencies: Latencies, signal: AbortSignal): Promise<number> {
+    this.#answered = 0;
+    this.#rounds = rounds;
+    this.#latencies = latencies;
+    return new Promise((resolve) => {
+      this.#done = resolve;
+      if (signal.aborted || this.#socket.destroyed) resolve(0);
+      else this.#send();
+    });
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+
+  #send(): void {
+    this.#sentMs = performance.now();
+    this.#socket.write(this.#message);
+  }
+
+  #onData(chunk: Buffer): void {
+    this.#receivedBytes += chunk.length;
+    if (this.#receivedBytes < this.#message.length) return;
+    this.#receivedBytes = 0;
+    this.#answered += 1;
+    this.#latencies?.record(performance.now() - this.#sentMs);
+    if (this.#answered < this.#rounds) this.#send();
+    else this.#done(this.#answered);
+  }
+}

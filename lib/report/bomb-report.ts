@@ -1,0 +1,134 @@
+/** bomb-report: what was predicted, what happened, and the evidence. */
+import Table from "cli-table3";
+import type { Exhaustion } from "../kernel/exhaustion.ts";
+import type { ChurnResult } from "../protocol/churn.ts";
+import type { Percentiles } from "../protocol/percentiles.ts";
+import type { StateCounts } from "../sockets/record.ts";
+import { count, ms } from "./format.ts";
+import { PLAIN_TABLE } from "./plain-table.ts";
+import { failureLines } from "./visits-report.ts";
+
+/** Both sides of the connections to one port. */
+export type BothSides = { readonly clients: StateCounts; readonly server: StateCounts };
+
+/** Everything that a bomb knows at its end. */
+export type BombResult = ChurnResult & {
+  readonly destination: string;
+  readonly ratePerSecond: number;
+  readonly predicted: Exhaustion;
+  readonly before: BothSides;
+  readonly after: BothSides;
+  /** Kernel counters that moved meanwhile, in the whole network namespace. */
+  readonly counters: Readonly<Record<string, number>>;
+};
+
+/** The prediction in words, before anything has happened. */
+export function predictionText(predicted: Exhaustion): string {
+  const ports = count(predicted.capacity);
+  switch (predicted.kind) {
+    case "certain":
+      return (
+        `EADDRNOTAVAIL after ${ports} connections: that many ports are free, and each stays in TIME_WAIT for 60 s ` +
+        `after its close. In the long run ${count(Math.floor(predicted.sustainablePerSecond))} connections per second.`
+      );
+    case "above-rate":
+      return (
+        `no failure below ${count(Math.round(predicted.perSecond))} connections per second: tcp_tw_reuse gives a port back ` +
+        `${predicted.delayMs} ms after its close, and ${ports} are free.`
+      );
+    case "never":
+      return predicted.reason === "closed by RST"
+        ? "no failure: a RST leaves no TIME_WAIT, so every port is free again at once."
+        : "no failure: who closes first keeps the TIME_WAIT, here the server; its port is one and the same for all.";
+  }
+}
+
+/** What to do on a machine that cannot show the failure; undefined where it can. Nearly every tutorial misses this. */
+export function cannotExhaustText(predicted: Exhaustion): string | undefined {
+  if (predicted.kind !== "above-rate") return undefined;
+  return (
+    "This is the default (tcp_tw_reuse=2) for loopback since Linux 4.19, so the classic demonstration does not fail here.\n" +
+    "To see it fail: make lab NAME=time-wait-exhaustion, or make shell and the bomb in there."
+  );
+}
+
+/** The line that changes while the bomb runs. */
+export function bombLine(now: {
+  readonly successes: number;
+  readonly perSecond: number;
+  readonly timeWait: number;
+  readonly fill: number;
+}): string {
+  return (
+    `${count(now.successes)} connections  ${count(Math.round(now.perSecond))}/s  ` +
+    `TIME_WAIT ${count(now.timeWait)}  range ${Math.round(now.fill * 100)} % used`
+  );
+}
+
+/** The whole story at the end. */
+export function bombReport(result: BombResult): string {
+  const { attempts, successes, durationMs, closedFirst } = result;
+  return [
+    `predicted  ${predictionText(result.predicted)}`,
+    `measured   ${count(successes)} of ${count(attempts)} succeeded in ${ms(durationMs)}, ${count(Math.round(result.ratePerSecond))}/s`,
+    ...failureLines(result.failures).map((line) => `           ${line}`),
+    ...explanation(result).map((line) => `explained  ${line}`),
+    `closed     first by us ${count(closedFirst.us)}, by the server ${count(closedFirst.server)}`,
+    "",
+    latencyTable(result.connectByFill),
+    "",
+    statesTable(result),
+  ].join("\n");
+}
+
+/** Where the count differs from the prediction, the counter that says why. */
+function explanation(result: BombResult): readonly string[] {
+  const { predicted, successes, failures, counters } = result;
+  const more = successes - predicted.capacity;
+  const resets = counters["TcpOutRsts"] ?? 0;
+  if (predicted.kind !== "certain" || failures["EADDRNOTAVAIL"] === undefined || more <= 0)
+    return [];
+  return [
+    `${more} more than there are ports: a RST ended that many TIME_WAITs early (TcpOutRsts ${resets}; RFC 1337)`,
+  ];
+}
+
+function latencyTable(steps: readonly (Percentiles | undefined)[]): string {
+  const table = new Table({
+    ...PLAIN_TABLE,
+    head: ["range used", "connects", "p50", "p90", "p99", "max"],
+    colAligns: ["right", "right", "right", "right", "right", "right"],
+  });
+  steps.forEach((step, index) => {
+    if (step === undefined) return;
+    const { p50Ms, p90Ms, p99Ms, maxMs } = step;
+    table.push([
+      `${index * 10}-${index * 10 + 10} %`,
+      count(step.count),
+      ms(p50Ms),
+      ms(p90Ms),
+      ms(p99Ms),
+      ms(maxMs),
+    ]);
+  });
+  return table.toString();
+}
+
+function statesTable({ before, after }: BombResult): string {
+  const table = new Table({
+    ...PLAIN_TABLE,
+    head: ["state", "ours before", "after", "server's before", "after"],
+    colAligns: ["left", "right", "right", "right", "right"],
+  });
+  for (const state of Object.keys(before.clients) as (keyof StateCounts)[])
+    table.push([
+      state,
+      ...[
+        before.clients[state],
+        after.clients[state],
+        before.server[state],
+        after.server[state],
+      ].map(count),
+    ]);
+  return table.toString();
+}

@@ -1,0 +1,27 @@
+/** visits-report: what a client saw, as a few lines of text. */
+
+import type { FailureCounts } from "../protocol/errno.ts";
+import type { VisitsSummary } from "../protocol/visits.ts";
+import { ms } from "./format.ts";
+
+/** Lines such as `connected 23 of 23, echoes 23, left as planned 23`. */
+export function visitsReport(visits: VisitsSummary): string {
+  const { connections, connected, echoes, left, peerClosed, connectMs } = visits;
+  return [
+    `connected ${connected} of ${connections}, echoes ${echoes}, left as planned ${left}`,
+    ...(connectMs === undefined
+      ? []
+      : [
+          `connect() p50 ${ms(connectMs.p50Ms)}, p99 ${ms(connectMs.p99Ms)}, max ${ms(connectMs.maxMs)}`,
+        ]),
+    ...(peerClosed > 0 ? [`closed by the server before we left: ${peerClosed}`] : []),
+    ...failureLines(visits.failures),
+  ].join("\n");
+}
+
+/** One line for each errno, the first failure of its kind quoted. */
+export function failureLines(failures: Readonly<FailureCounts>): readonly string[] {
+  return Object.entries(failures).map(
+    ([errno, { count, first }]) => `${errno} ${count} (the first: ${first})`,
+  );
+}
