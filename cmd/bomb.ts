@@ -8,26 +8,13 @@
  * SEE     docs/labs/time-wait-exhaustion.md
  */
 import { choice, flag, integer, toggle, words } from "../lib/cli/flags.ts";
-import type { Io } from "../lib/cli/io.ts";
 import { command, main } from "../lib/cli/main.ts";
 import { REMOTE_RATE_PER_SECOND, resolveTarget } from "../lib/cli/target.ts";
-import { counterDelta, readCounters, readSockstat } from "../lib/kernel/counters.ts";
-import { predictExhaustion, type Exhaustion } from "../lib/kernel/exhaustion.ts";
-import { ephemeralPorts, isLoopback } from "../lib/kernel/ports.ts";
+import { isLoopback } from "../lib/kernel/ports.ts";
 import { isInSandbox } from "../lib/kernel/sandbox.ts";
-import { Churn, type ChurnOptions } from "../lib/protocol/churn.ts";
-import {
-  bombLine,
-  bombReport,
-  cannotExhaustText,
-  predictionText,
-  type BombResult,
-} from "../lib/report/bomb-report.ts";
-import { readProcNet } from "../lib/sockets/capture.ts";
-import { listenerView } from "../lib/sockets/listener.ts";
-import { takenPorts } from "../lib/sockets/taken-ports.ts";
 
 const FOR_EVER_MS = 2 ** 31 - 1;
+const LINE_EVERY_MS = 100;
 
 const flags = {
   host: flag(words, "127.0.0.1", { about: "Server to bomb", metavar: "HOST", env: "HOST" }),
@@ -82,87 +69,33 @@ await main(
       ["bomb --rate 400 --duration-ms 60000", "what 28,232 ports can sustain"],
     ],
     run: async (values, io) => {
+      const [{ prepareBomb }, { bombLine, bombOpening, bombReport }] = await Promise.all([
+        import("../lib/programs/bomb.ts"),
+        import("../lib/report/bomb-report.ts"),
+      ]);
       const rules = { allowRemote: values["allow-remote"], isInSandbox: isInSandbox(), isLoopback };
       const { address, isRemote } = await resolveTarget(values.host, rules);
-      const ratePerSecond = isRemote
+      const rate = isRemote
         ? Math.min(values.rate || Infinity, REMOTE_RATE_PER_SECOND)
         : values.rate;
-      const destinations = Array.from(
-        { length: values.destinations },
-        (_, index) => values.port + index,
-      );
-      const { ports } = ephemeralPorts();
-      const table = readProcNet();
-      const predicted = predictExhaustion({
-        ports,
-        taken: destinations.map((port) => takenPorts(table, address, port)),
-        closer: { end: "client", reset: "reset", wait: "server" }[values.leave] as
-          "client" | "server" | "reset",
-        address,
-      });
-      if (!values.json) announce(io, `${address}:${values.port}`, predicted, isRemote);
-      const result = await explode(io, predicted, {
+      const bomb = prepareBomb({
         host: address,
-        ports: destinations,
+        ports: Array.from({ length: values.destinations }, (_, index) => values.port + index),
         count: values.count,
         durationMs: values["duration-ms"],
         untilError: !values["keep-going"],
         concurrency: values.concurrency,
-        ratePerSecond,
+        ratePerSecond: rate,
         leave: values.leave,
-        localPorts: values["walk-ports"] ? ports : [],
+        walkPorts: values["walk-ports"],
         signal: io.signal,
       });
+      if (!values.json) io.err(bombOpening(`${address}:${values.port}`, bomb.predicted, rate));
+      const result = await bomb.explode((now) => {
+        if (!values.json) io.live(bombLine(now));
+      }, LINE_EVERY_MS);
       io.out(values.json ? JSON.stringify({ version: 1, ...result }) : bombReport(result));
       return result.successes > 0 ? 0 : 1;
     },
   }),
 );
-
-function announce(io: Io, destination: string, predicted: Exhaustion, isRemote: boolean): void {
-  io.err(`bomb: opening and closing connections to ${destination}. Ctrl-C to stop.`);
-  if (isRemote)
-    io.err(`A remote server: at most ${REMOTE_RATE_PER_SECOND} connections per second.`);
-  io.err(`Prediction: ${predictionText(predicted)}`);
-  const hint = cannotExhaustText(predicted);
-  if (hint !== undefined) io.err(hint);
-}
-
-/** Runs the churn between two looks at the kernel. */
-async function explode(
-  io: Io,
-  predicted: Exhaustion,
-  options: Omit<ChurnOptions, "fillLevel">,
-): Promise<BombResult> {
-  const port = options.ports[0] ?? 0;
-  const before = listenerView(readProcNet(), port);
-  const counters = readCounters();
-  const timeWaitBefore = readSockstat().timeWait;
-  const fillLevel = (): number =>
-    Math.min(1, (readSockstat().timeWait - timeWaitBefore) / Math.max(1, predicted.capacity));
-  const churn = new Churn({ ...options, fillLevel });
-  const stopLine = showLine(io, churn, fillLevel);
-  const result = await churn.run();
-  stopLine();
-  return {
-    ...result,
-    destination: `${options.host}:${port}`,
-    ratePerSecond: (result.successes * 1_000) / result.durationMs,
-    predicted,
-    before,
-    after: listenerView(readProcNet(), port),
-    counters: counterDelta(counters, readCounters()),
-  };
-}
-
-function showLine(io: Io, churn: Churn, fillLevel: () => number): () => void {
-  const startMs = performance.now();
-  const timer = setInterval(() => {
-    const { successes } = churn.progress;
-    const perSecond = (successes * 1_000) / (performance.now() - startMs);
-    io.live(
-      bombLine({ successes, perSecond, timeWait: readSockstat().timeWait, fill: fillLevel() }),
-    );
-  }, 100);
-  return () => clearInterval(timer);
-}

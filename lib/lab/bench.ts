@@ -127,9 +127,26 @@ export class Bench {
     return readProcNet();
   }
 
-  /** The connections of the arm's first server, now, from both ends. */
+  /** The connections of the arm's servers, now, from both ends. */
   view(): ListenerView {
-    return listenerView(readProcNet(), this.#servers[0]?.port ?? this.port);
+    const ports = this.#servers.map((server) => server.port);
+    return listenerView(readProcNet(), new Set(ports.length > 0 ? ports : [this.port]));
+  }
+
+  /**
+   * The same when no connection is in the middle of its close any more. /proc/net/tcp is no snapshot: rows that move while it
+   * is read can be missed, so a count is worth something only when the table is at rest.
+   */
+  async settledView(deadlineMs = 5_000): Promise<ListenerView> {
+    const isAtRest = ({ clients, server }: ListenerView): boolean =>
+      clients.FIN_WAIT1 +
+        clients.FIN_WAIT2 +
+        clients.CLOSING +
+        server.CLOSE_WAIT +
+        server.LAST_ACK ===
+      0;
+    await this.until(() => this.view(), isAtRest, deadlineMs);
+    return this.view();
   }
 
   /** A kernel counter's increase since the arm began. */

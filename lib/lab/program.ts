@@ -13,7 +13,7 @@ export type ProgramName = "server" | "client" | "bomb" | "multiplex";
 /** How a program is started. */
 export type ProgramOptions = {
   /** Words before it, such as `prlimit --nofile=128:128`; each has to exec what follows, so that the pid stays. */
-  readonly through?: readonly string[];
+  readonly through: readonly string[];
 };
 
 /** The command line of an executable. */
@@ -50,11 +50,11 @@ export type Running = {
 export function startProgram(
   name: ProgramName,
   flags: readonly string[],
-  { through = [] }: ProgramOptions = {},
+  { through }: Partial<ProgramOptions> = {},
 ): Running {
   const [file = "", ...args] = [
     ...DIES_WITH_US,
-    ...through,
+    ...(through ?? []),
     ...programCommand(name),
     ...flags,
     "--json",

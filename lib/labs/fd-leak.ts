@@ -44,6 +44,68 @@ function visitors(count: number, leave: string, more: readonly string[] = []): r
 /** Evidence from outside: what accept4() really returned. -D makes strace a grandchild, so that the server keeps its pid. */
 const STRACE = ["strace", "-D", "-f", "-e", "trace=accept4"];
 
+/** How the clients of the broken arm are divided: all that the server can hold, and those that come after. */
+type Crowd = { readonly ceiling: number; readonly shed: number };
+
+/** Fills the server with clients that leave at once, in the two ways that keep FIN_WAIT2 waiting. */
+async function fill(bench: Bench, { ceiling }: Crowd, limit: number): Promise<void> {
+  const because = `limit ${limit} - ${limit - ceiling} open before`;
+  const closeWait = bench.predict("CLOSE_WAIT, server's side", ceiling, because);
+  const owned = bench.predict("FIN_WAIT2 of clients that half-closed (owned)", OWNED);
+  const orphaned = bench.predict("FIN_WAIT2 of clients that closed (ownerless)", ceiling - OWNED);
+  bench.start("client", visitors(OWNED, "half-close"));
+  await bench.until(
+    () => finWait2(bench).owned,
+    (count) => count === OWNED,
+  );
+  await bench.run("client", visitors(ceiling - OWNED, "end"));
+  const view = await bench.until(
+    () => bench.view(),
+    ({ server }) => server.CLOSE_WAIT === ceiling,
+  );
+  const waiting = finWait2(bench);
+  closeWait.measured(view.server.CLOSE_WAIT);
+  owned.measured(waiting.owned);
+  orphaned.measured(waiting.orphaned);
+}
+
+/** Clients that come when no descriptor is left, and wait for what happens. */
+async function overfill(bench: Bench, { shed }: Crowd): Promise<void> {
+  const cut = bench.predict(
+    "later clients that see a clean end, no echo",
+    shed,
+    "accepted and closed by libuv",
+  );
+  const errors = bench.predict("later clients that see an error", 0);
+  const late = await bench.run<VisitsSummary>(
+    "client",
+    visitors(shed, "end", ["--hold-ms", `${WATCH_MS}`]),
+  );
+  cut.measured(late.peerClosed);
+  errors.measured(Object.values(late.failures).reduce((sum, { count }) => sum + count, 0));
+}
+
+/** Lets tcp_fin_timeout pass: it ends what has no owner, and nothing else. */
+async function outwait(bench: Bench, { ceiling }: Crowd): Promise<void> {
+  const because = `${FIN_TIMEOUT_S} s here; the default is 60 s`;
+  const gone = bench.predict("ownerless FIN_WAIT2 after tcp_fin_timeout", 0, because);
+  const stays = bench.predict(
+    "CLOSE_WAIT after that",
+    ceiling,
+    "no timer ends CLOSE_WAIT: only close() does",
+  );
+  const left = await bench.until(
+    () => finWait2(bench).orphaned,
+    (count) => count === 0,
+  );
+  gone.measured(left);
+  const view = await bench.until(
+    () => bench.view(),
+    ({ server }) => server.CLOSE_WAIT === ceiling,
+  );
+  stays.measured(view.server.CLOSE_WAIT);
+}
+
 const broken = {
   about: "LEAK=true under a hard limit: CLOSE_WAIT until EMFILE, in silence",
   run: async (bench: Bench, { limit, clients }: Params) => {
@@ -52,31 +114,18 @@ const broken = {
     const through = [...(hasStrace ? STRACE : []), ...limited(limit)];
     const server = await bench.server(["--leak"], { through });
     const ceiling = await bench.room(server.pid, limit);
-    const baseline = limit - ceiling;
-    const shed = clients - ceiling;
+    const crowd = { ceiling, shed: clients - ceiling };
     bench.need(
-      ceiling > OWNED && shed > 0,
-      `limit ${limit} and ${clients} clients leave nothing to show: ${baseline} descriptors are open`,
+      ceiling > OWNED && crowd.shed > 0,
+      `a limit of ${limit} and ${clients} clients show nothing`,
     );
     bench.say(
-      `The server may have ${limit} descriptors and has ${baseline}: room for ${ceiling} of ${clients} clients.`,
+      `The server may have ${limit} descriptors: room for ${ceiling} of ${clients} clients.`,
     );
-    const closeWait = bench.predict(
-      "CLOSE_WAIT on the server's side",
-      ceiling,
-      `limit ${limit} - ${baseline} open before`,
-    );
-    const owned = bench.predict("FIN_WAIT2 with an owner (client half-closed, still reads)", OWNED);
-    const orphaned = bench.predict("FIN_WAIT2 without an owner (client closed)", ceiling - OWNED);
-    const cut = bench.predict(
-      "further clients that see a clean end instead of an echo",
-      shed,
-      "accepted and closed by libuv",
-    );
-    const errors = bench.predict("further clients that see an error", 0);
+    await fill(bench, crowd, limit);
     const unseen = bench.predict(
-      "handshakes that the program never heard of",
-      shed,
+      "handshakes that the program never saw",
+      crowd.shed,
       "TcpPassiveOpens - accepted",
     );
     const emfile = hasStrace
@@ -86,44 +135,8 @@ const broken = {
           "one for each burst that libuv sheds",
         )
       : undefined;
-    const gone = bench.predict(
-      "FIN_WAIT2 without an owner after tcp_fin_timeout",
-      0,
-      `set to ${FIN_TIMEOUT_S} s; the default is 60`,
-    );
-    const stays = bench.predict(
-      "CLOSE_WAIT after that",
-      ceiling,
-      "no timer ends CLOSE_WAIT: only close() does",
-    );
-
-    bench.start("client", visitors(OWNED, "half-close"));
-    await bench.until(
-      () => finWait2(bench).owned,
-      (count) => count === OWNED,
-    );
-    await bench.run("client", visitors(ceiling - OWNED, "end"));
-    const view = await bench.until(
-      () => bench.view(),
-      ({ server }) => server.CLOSE_WAIT === ceiling,
-    );
-    const waiting = finWait2(bench);
-    closeWait.measured(view.server.CLOSE_WAIT);
-    owned.measured(waiting.owned);
-    orphaned.measured(waiting.orphaned);
-    const late = await bench.run<VisitsSummary>(
-      "client",
-      visitors(shed, "end", ["--hold-ms", `${WATCH_MS}`]),
-    );
-    cut.measured(late.peerClosed);
-    errors.measured(Object.values(late.failures).reduce((sum, { count }) => sum + count, 0));
-    gone.measured(
-      await bench.until(
-        () => finWait2(bench).orphaned,
-        (count) => count === 0,
-      ),
-    );
-    stays.measured(bench.view().server.CLOSE_WAIT);
+    await overfill(bench, crowd);
+    await outwait(bench, crowd);
     const summary = await server.stop();
     unseen.measured(bench.counted("TcpPassiveOpens") - summary.accepted);
     emfile?.measured((await server.said).match(/accept4\(.*EMFILE/g)?.length ?? 0);
@@ -143,7 +156,7 @@ async function twoWaves(
   bench.say(`Two waves of ${ceiling} clients: twice as many as the server can hold at once.`);
   const served = bench.predict("clients served", 2 * ceiling);
   const closeWait = bench.predict("CLOSE_WAIT after each wave", 0);
-  const shed = bench.predict("handshakes that the program never heard of", 0);
+  const shed = bench.predict("handshakes that the program never saw", 0);
   let left = 0;
   let remaining = 0;
   for (let wave = 0; wave < 2; wave += 1) {
@@ -169,7 +182,7 @@ const control = {
       "every descriptor is in use",
     );
     const closeWait = bench.predict("CLOSE_WAIT on the server's side", 0);
-    const shed = bench.predict("handshakes that the program never heard of", 0);
+    const shed = bench.predict("handshakes that the program never saw", 0);
     bench.start("client", visitors(clients, "abandon"));
     const view = await bench.until(
       () => bench.view(),

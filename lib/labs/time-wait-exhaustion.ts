@@ -58,13 +58,12 @@ async function bombUntilError(
   );
   const theirs = bench.predict("TIME_WAIT afterwards, server's side", 0);
   const result = await bench.run<ChurnResult>("bomb", ["--count", `${capacity * 2}`, ...flags]);
-  const timeWaits = bench.sockets().filter((record) => record.state === "TIME_WAIT");
-  const onServer = timeWaits.filter(({ local }) => Number(local.port) < FIRST_PORT).length;
+  const view = await bench.settledView();
   successes.measured(result.successes, assassinations(bench));
   errno.measured(firstErrno(result));
   handshakes.measured(bench.counted("TcpActiveOpens"), assassinations(bench));
-  ours.measured(timeWaits.length - onServer, assassinations(bench));
-  theirs.measured(onServer);
+  ours.measured(view.clients.TIME_WAIT, assassinations(bench));
+  theirs.measured(view.server.TIME_WAIT);
 }
 
 async function bombWithoutError(
@@ -107,7 +106,7 @@ const control = {
       "one for each client port used at least once; which are used is the kernel's choice",
     );
     await bombWithoutError(bench, ports * 2, ["--leave", "wait"]);
-    const view = bench.view();
+    const view = await bench.settledView();
     clients.measured(view.clients.TIME_WAIT);
     server.measured(view.server.TIME_WAIT);
   },

@@ -1,26 +1,27 @@
 /** bomb-report: what was predicted, what happened, and the evidence. */
 import Table from "cli-table3";
 import type { Exhaustion } from "../kernel/exhaustion.ts";
-import type { ChurnResult } from "../protocol/churn.ts";
+import type { BombProgress, BombResult } from "../programs/bomb.ts";
 import type { Percentiles } from "../protocol/percentiles.ts";
 import type { StateCounts } from "../sockets/record.ts";
 import { count, ms } from "./format.ts";
 import { PLAIN_TABLE } from "./plain-table.ts";
 import { failureLines } from "./visits-report.ts";
 
-/** Both sides of the connections to one port. */
-export type BothSides = { readonly clients: StateCounts; readonly server: StateCounts };
-
-/** Everything that a bomb knows at its end. */
-export type BombResult = ChurnResult & {
-  readonly destination: string;
-  readonly ratePerSecond: number;
-  readonly predicted: Exhaustion;
-  readonly before: BothSides;
-  readonly after: BothSides;
-  /** Kernel counters that moved meanwhile, in the whole network namespace. */
-  readonly counters: Readonly<Record<string, number>>;
-};
+/** What a bomb says before it starts: the prediction, and whether this machine can show the failure at all. */
+export function bombOpening(
+  destination: string,
+  predicted: Exhaustion,
+  ratePerSecond: number,
+): string {
+  const limited = ratePerSecond > 0 ? `, at most ${count(ratePerSecond)} per second` : "";
+  const hint = cannotExhaustText(predicted);
+  return [
+    `bomb: opening and closing connections to ${destination}${limited}. Ctrl-C to stop.`,
+    `Prediction: ${predictionText(predicted)}`,
+    ...(hint === undefined ? [] : [hint]),
+  ].join("\n");
+}
 
 /** The prediction in words, before anything has happened. */
 export function predictionText(predicted: Exhaustion): string {
@@ -53,12 +54,7 @@ export function cannotExhaustText(predicted: Exhaustion): string | undefined {
 }
 
 /** The line that changes while the bomb runs. */
-export function bombLine(now: {
-  readonly successes: number;
-  readonly perSecond: number;
-  readonly timeWait: number;
-  readonly fill: number;
-}): string {
+export function bombLine(now: BombProgress): string {
   return (
     `${count(now.successes)} connections  ${count(Math.round(now.perSecond))}/s  ` +
     `TIME_WAIT ${count(now.timeWait)}  range ${Math.round(now.fill * 100)} % used`

@@ -1,30 +1,9 @@
 /** multiplex-report: many connections, few threads: the numbers of both sides. */
 import Table from "cli-table3";
-import type { Exchanged, Opened } from "../protocol/crowd.ts";
+import type { MultiplexResult } from "../programs/multiplex.ts";
 import { bytes, count, ms } from "./format.ts";
 import { PLAIN_TABLE } from "./plain-table.ts";
 import { failureLines } from "./visits-report.ts";
-
-/** One process at one instant. */
-export type ProcessView = {
-  readonly threads: number;
-  readonly rssBytes: number;
-  readonly descriptors: number;
-};
-
-/** A process before the connections were opened, and with all of them open. */
-export type SideView = { readonly before: ProcessView; readonly open: ProcessView };
-
-/** Everything that multiplex knows at its end. */
-export type MultiplexResult = {
-  readonly connections: number;
-  readonly turns: boolean;
-  readonly opened: Opened;
-  readonly exchanged: Exchanged;
-  readonly client: SideView;
-  /** Undefined when the server does not run on this machine, or belongs to somebody else. */
-  readonly server: SideView | undefined;
-};
 
 /** The story at the end. */
 export function multiplexReport(result: MultiplexResult): string {
@@ -32,7 +11,7 @@ export function multiplexReport(result: MultiplexResult): string {
   const { latency } = exchanged;
   const perSecond = Math.round((exchanged.answered * 1_000) / exchanged.durationMs);
   return [
-    ...(result.turns
+    ...(result.how === "in-turns"
       ? [`connections ${count(result.connections)}, one after the other`]
       : [
           `connections ${count(opened.open)} of ${count(result.connections)} open at once, after ${ms(opened.durationMs)}`,

@@ -1,34 +1,10 @@
 /** server-report: what a server says about itself: a status line, and plain words when it runs out of descriptors. */
 
-/** What a server knows at one instant, from itself and from the kernel. */
-export type ServerStatus = {
-  readonly address: string;
-  readonly accepted: number;
-  readonly open: number;
-  readonly descriptors: {
-    readonly open: number;
-    readonly limit: number;
-    readonly isExhausted: boolean;
-  };
-  readonly closeWait: number;
-  /** Connections that wait in the accept queue. */
-  readonly queued: number;
-  /** Handshakes that the kernel completed for this listener, or for all of its namespace when others listen there too. */
-  readonly passiveOpens: number;
-  readonly otherListeners: number;
-  /** Has it ever been out of descriptors? */
-  readonly wasExhausted: boolean;
-};
-
-/** Connections that were completed by the kernel, but never shown to the program. */
-export function shedCount({ wasExhausted, passiveOpens, accepted, queued }: ServerStatus): number {
-  return wasExhausted ? Math.max(0, passiveOpens - accepted - queued) : 0;
-}
+import type { ServerStatus } from "../programs/server.ts";
 
 /** One line of at most 80 columns for an address of usual length. */
 export function statusLine(status: ServerStatus): string {
   const { address, accepted, open, descriptors, closeWait } = status;
-  const shed = shedCount(status);
   return [
     address,
     `accepted ${accepted}`,
@@ -36,7 +12,7 @@ export function statusLine(status: ServerStatus): string {
     `descriptors ${descriptors.open}/${descriptors.limit}`,
     `CLOSE_WAIT ${closeWait}`,
     ...(status.queued > 0 ? [`queued ${status.queued}`] : []),
-    ...(shed > 0 ? [`shed ${shed}`] : []),
+    ...(status.shed > 0 ? [`shed ${status.shed}`] : []),
   ].join("  ");
 }
 
@@ -63,5 +39,5 @@ export function exhaustionReport(status: ServerStatus): string {
 
 function shedWords(status: ServerStatus): string {
   const atMost = status.otherListeners > 0 ? "at most " : "";
-  return `Shed unseen so far: ${atMost}${shedCount(status)}`;
+  return `Shed unseen so far: ${atMost}${status.shed}`;
 }

@@ -6,12 +6,12 @@
  */
 import { readFileSync } from "node:fs";
 import type { Source } from "./blind-spots.ts";
-import { readOwners, withOwners } from "./owners.ts";
-import { parseLsof, parseNetstat } from "./parse.ts";
+import { ownedBy, readOwners } from "./owners.ts";
+import { parseSockets } from "./parse.ts";
 import { parseProcNet, procNet } from "./proc-net.ts";
-import { openCount, type ParsedText, type Tally } from "./reading.ts";
+import { openCount, type ParsedText, type ReadOptions, type Tally } from "./reading.ts";
 import type { SocketRecord, StateCounts } from "./record.ts";
-import { parseSs } from "./ss.ts";
+import type { Predicate } from "./sinks.ts";
 
 /** A source, or `auto`: ss where it is installed, else /proc. */
 export type AskedSource = Source | "auto";
@@ -31,6 +31,8 @@ export type Captured = {
 export type CaptureOptions = {
   /** Also find out owners, user ids, inodes and timers. Costs a walk through /proc/PID/fd. Default false. */
   readonly details?: boolean;
+  /** Only records for which this is true count. */
+  readonly where?: Predicate;
   /** Ends the tool. */
   readonly signal?: AbortSignal;
 };
@@ -85,11 +87,21 @@ function countTexts(texts: readonly string[]): Tally {
   return count.finish();
 }
 
-function captureProc({ details = false }: CaptureOptions): Captured {
-  const table = parseProcNet(procTexts({}).join(""), { protocol: "tcp" });
+function captureProc({ details = false, where }: CaptureOptions): Captured {
   const command = "cat /proc/net/tcp /proc/net/tcp6";
-  if (!details) return { source: "proc", command, table, notes: [] };
-  const records = withOwners(table.records, readOwners());
+  const text = procTexts({}).join("");
+  const filter = where === undefined ? {} : { where };
+  if (!details) {
+    const table = parseSockets(text, "procnet", { protocol: "tcp", ...filter });
+    return { source: "proc", command, table, notes: [] };
+  }
+  // Owners first: the filter may ask for one.
+  const owners = readOwners();
+  const table = parseSockets(text, "procnet", {
+    protocol: "tcp",
+    where: (record) => where?.(ownedBy(owners, record)) ?? true,
+  });
+  const records = table.records.map((record) => ownedBy(owners, record));
   const ownerless = records.filter(({ owners, inode }) => owners.length === 0 && inode !== 0);
   const notes =
     ownerless.length === 0
@@ -119,7 +131,6 @@ function ipv6Text(directory: string): string[] {
 
 type Tool = {
   readonly command: readonly [string, ...string[]];
-  readonly parse: (text: string) => ParsedText;
   /** The package that brings it. */
   readonly package: string;
 };
@@ -129,16 +140,14 @@ function toolFor(source: "ss" | "netstat" | "lsof", details: boolean): Tool {
     case "ss":
       return {
         command: details ? ["ss", "-tan", "-p", "-e", "-o"] : ["ss", "-tan"],
-        parse: parseSs,
         package: "iproute2",
       };
     case "netstat":
-      return { command: netstatCommand(details), parse: parseNetstat, package: "net-tools" };
+      return { command: netstatCommand(details), package: "net-tools" };
     case "lsof":
       return {
         // pid, command, user id, descriptor, type, protocol, name, device, inode, and with T state and queues.
         command: ["lsof", "-nP", "-iTCP", "-Tqs", "-FpcuftPndiT"],
-        parse: parseLsof,
         package: "lsof",
       };
   }
@@ -153,11 +162,12 @@ function netstatCommand(details: boolean): Tool["command"] {
 
 async function captureTool(
   source: "ss" | "netstat" | "lsof",
-  { details = false, signal }: CaptureOptions,
+  { details = false, where, signal }: CaptureOptions,
 ): Promise<Captured> {
   const tool = toolFor(source, details);
-  const text = await output(tool, signal);
-  return { source, command: tool.command.join(" "), table: tool.parse(text), notes: [] };
+  const options: ReadOptions = where === undefined ? {} : { where };
+  const table = parseSockets(await output(tool, signal), source, options);
+  return { source, command: tool.command.join(" "), table, notes: [] };
 }
 
 async function output(tool: Tool, signal: AbortSignal | undefined): Promise<string> {

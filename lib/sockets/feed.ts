@@ -32,8 +32,10 @@ export class Feed {
   #format: Format | undefined;
   #reader: Reader | undefined;
   #head: string[] = [];
+  #headCharacters = 0;
   #rest = "";
   #number = 0;
+  readonly #bounds = { start: 0, end: 0, line: 0 };
 
   constructor(options: FeedOptions) {
     this.#options = options;
@@ -54,8 +56,9 @@ export class Feed {
       start = newline + 1;
     }
     this.#rest = text.slice(start);
-    if (this.#rest.length > MAX_LINE_CHARACTERS)
-      this.#refuse("a line of more than 1 MiB", this.#number + 1, this.#rest);
+    if (this.#rest.length <= MAX_LINE_CHARACTERS) return;
+    if (this.#reader === undefined) this.#refuseAll();
+    this.#refuse("a line of more than 1 MiB", this.#number + 1, this.#rest);
   }
 
   /** Reads what is left and says which format it was: undefined when there was no line but blank ones. */
@@ -77,20 +80,34 @@ export class Feed {
       this.#headLine(text.slice(start, end));
       return;
     }
-    const state = this.#isQuick ? this.#reader.quick?.(text, start, end) : undefined;
-    if (state === undefined) {
-      this.#reader.line(text.slice(start, end), this.#number);
-      return;
+    if (!this.#isShort(text, start, end)) this.#reader.line(text.slice(start, end), this.#number);
+  }
+
+  /** The short cuts for plain rows. */
+  #isShort(text: string, start: number, end: number): boolean {
+    if (!this.#isQuick) {
+      this.#bounds.start = start;
+      this.#bounds.end = end;
+      this.#bounds.line = this.#number;
+      return this.#reader?.take?.(text, this.#bounds) ?? false;
     }
+    const state = this.#reader?.quick?.(text, start, end);
+    if (state === undefined) return false;
     this.#sink.rows += 1;
     this.#sink.counts[state] += 1;
+    return true;
   }
 
   #headLine(line: string): void {
     this.#head.push(line);
     const format = this.#options.formats.find((candidate) => candidate.recognises(line));
-    if (format !== undefined) this.#open(format);
-    else if (this.#head.length >= HEAD_LINES) this.#refuseAll();
+    if (format !== undefined) {
+      this.#open(format);
+      return;
+    }
+    this.#headCharacters += line.length;
+    if (this.#head.length >= HEAD_LINES || this.#headCharacters > MAX_LINE_CHARACTERS)
+      this.#refuseAll();
   }
 
   #open(format: Format | undefined): void {
@@ -106,7 +123,11 @@ export class Feed {
 
   #refuseAll(): never {
     const at = this.#head.findIndex((line) => line.trim() !== "");
-    return this.#refuse("no line of a known format", at + 1, this.#head[at] ?? "");
+    const text = this.#head[at] ?? this.#rest;
+
+    const isBinary = /[\0-\x08\x0e-\x1a\uFFFD]/.test(text);
+    const reason = isBinary ? "binary data, no table of sockets" : "no line of a known format";
+    return this.#refuse(reason, Math.max(at, 0) + 1, isBinary ? text.slice(0, 20) : text);
   }
 
   #refuse(reason: string, line: number, text: string): never {

@@ -21,7 +21,7 @@ export {
   type CaptureOptions,
   type ProcOptions,
 } from "./capture.ts";
-export { readOwners, withOwners, type OwnersByInode } from "./owners.ts";
+export { readOwners, ownedBy, type OwnersByInode } from "./owners.ts";
 export {
   GROUPINGS,
   groupBy,
@@ -30,3 +30,6 @@ export {
   type Grouping,
   type SocketFilter,
 } from "./filter.ts";
+export { lookLive, lookAtFile, type Look, type LookOptions } from "./look.ts";
+export { decodeText, decodeStream } from "./decode.ts";
+export { identityOf } from "./identity.ts";

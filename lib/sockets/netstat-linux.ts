@@ -16,15 +16,15 @@ export const netstatLinux: Format = {
   name: "netstat-linux",
   tool: "netstat",
   about: "netstat -tan (Linux net-tools, busybox)",
-  recognises: (line) => ROW.test(line) || HEADER.test(line) || UNIX_HEADER.test(line),
+  recognises: (line) => HEADERS.some((header) => header.test(line)) || isRow(wordsOf(line)),
   open: (sink) => new NetstatLinuxReader(sink),
 };
 
-const ROW = /^(?:tcp|udp|udplite|raw|icmp|icmp6|sctp)6? +\d+ +\d+ +\S*[^.\s]:\S+ +\S/;
 const HEADER = /^Proto Recv-Q Send-Q +Local Address +Foreign Address +State/;
 const UNIX_HEADER = /^Proto RefCnt Flags +Type/;
 /** The synthetic layout that no netstat prints: its port columns move everything behind them. */
 const PORT_COLUMNS = /^Proto Recv-Q Send-Q +Local Address +Port +Foreign Address +Port/;
+const HEADERS = [HEADER, UNIX_HEADER, PORT_COLUMNS];
 const PROTOCOLS: ReadonlyMap<string, "tcp" | "udp" | "other"> = new Map([
   ["tcp", "tcp"],
   ["tcp6", "tcp"],
@@ -38,7 +38,7 @@ const PROTOCOLS: ReadonlyMap<string, "tcp" | "udp" | "other"> = new Map([
 ]);
 /** net-tools cuts an address so that address, colon and port fill this width; busybox cuts the whole. */
 const ENDPOINT_WIDTH = 23;
-const TIMER = /(\w+) \((\d+(?:\.\d+)?)\/(\d+)\/(\d+)\)\s*$/;
+const TIMER = /^\((\d+(?:\.\d+)?)\/(\d+)\/\d+\)$/;
 
 type Row = { readonly text: string; readonly number: number; readonly words: readonly string[] };
 
@@ -95,16 +95,15 @@ class NetstatLinuxReader implements Reader {
 
   /** User, Inode, PID/Program name and Timer, in this order, each if asked for. */
   #columns(rest: string): Pick<SocketRecord, "owners" | "uid" | "inode" | "timer"> {
-    const timed = TIMER.exec(rest);
+    const { timer, before } = timerOf(rest);
     const [first, second, third] = wordsOf(rest);
     const hasUser = this.#header.includes("Inode") || wholeNumber(second) !== undefined;
     const inode = hasUser ? wholeNumber(second) : undefined;
-    const ownerText = timed === null ? rest : rest.slice(0, timed.index);
     return {
-      owners: ownersOf(hasUser ? (third === undefined ? "" : restOf(ownerText, 2)) : ownerText),
+      owners: ownersOf(hasUser ? (third === undefined ? "" : restOf(before, 2)) : before),
       ...(hasUser && first !== undefined ? { uid: wholeNumber(first) ?? first } : {}),
       ...(inode === undefined ? {} : { inode }),
-      ...timerOf(timed),
+      ...(timer === undefined ? {} : { timer }),
     };
   }
 
@@ -170,16 +169,31 @@ function ownersOf(text: string): Owner[] {
   return slash < 0 || pid === undefined ? [] : [{ pid, name: text.slice(slash + 1).trimEnd() }];
 }
 
-function timerOf(found: RegExpExecArray | null): { timer?: Timer } {
-  if (found === null || found[1] === "off") return {};
-  const [, name = "", seconds, retransmits] = found;
-  return {
-    timer: {
-      name,
-      remainingMs: Math.round(Number(seconds) * 1_000),
-      retransmits: Number(retransmits),
-    },
-  };
+/** `keepalive (7186.32/0/0)` at the end of a row, and what stands before it. */
+function timerOf(rest: string): { timer?: Timer; before: string } {
+  const text = rest.trimEnd();
+  const open = text.lastIndexOf(" (");
+  const found = open < 0 ? null : TIMER.exec(text.slice(open + 1));
+  if (found === null) return { before: rest };
+  const nameAt = text.lastIndexOf(" ", open - 1) + 1;
+  const name = text.slice(nameAt, open);
+  const before = text.slice(0, nameAt);
+  if (name === "off") return { before };
+  const remainingMs = Math.round(Number(found[1]) * 1_000);
+  return { before, timer: { name, remainingMs, retransmits: Number(found[2]) } };
+}
+
+/** A protocol, two numbers, two endpoints with a colon, and for TCP a state. */
+function isRow(words: readonly string[]): boolean {
+  const [protocol = "", recvQ, sendQ, local = "", remote = "", state = ""] = words;
+  const kind = PROTOCOLS.get(protocol);
+  if (kind === undefined || wholeNumber(recvQ) === undefined || wholeNumber(sendQ) === undefined)
+    return false;
+  return (
+    local.includes(":") &&
+    remote.includes(":") &&
+    (kind !== "tcp" || stateNamed(state) !== undefined)
+  );
 }
 
 function refuse(reason: string, { text, number }: Row): never {

@@ -25,15 +25,10 @@ export function readOwners(): OwnersByInode {
   return owners;
 }
 
-/** The records with their owners, found by inode. */
-export function withOwners(
-  records: readonly SocketRecord[],
-  owners: OwnersByInode,
-): readonly SocketRecord[] {
-  return records.map((record) => {
-    const held = record.inode === undefined ? undefined : owners.get(record.inode);
-    return held === undefined ? record : { ...record, owners: held };
-  });
+/** The record with its owners, found by inode. */
+export function ownedBy(owners: OwnersByInode, record: SocketRecord): SocketRecord {
+  const held = record.inode === undefined ? undefined : owners.get(record.inode);
+  return held === undefined ? record : { ...record, owners: held };
 }
 
 function socketsOf(pid: number): { inode: number; fd: number }[] {

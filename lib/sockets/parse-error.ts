@@ -1,6 +1,6 @@
 /** Text that a parser refuses. Quotes the line, because "parse error" alone helps nobody at three in the morning. */
 
-const QUOTED_CHARACTERS = 160;
+const QUOTED_CHARACTERS = 120;
 
 /** What went wrong, and where. */
 export type ParseTrouble = {
@@ -27,7 +27,7 @@ export class ParseError extends Error {
   constructor({ format, reason, line, text, tried = [] }: ParseTrouble) {
     const where = line > 0 ? ` (line ${line}): ${quote(text)}` : "";
     const attempts = tried.length > 0 ? `; tried: ${tried.join(", ")}` : "";
-    super(`${format}: ${reason}${where}${attempts}`);
+    super(`${format === "auto" ? "" : `${format}: `}${reason}${where}${attempts}`);
     this.format = format;
     this.reason = reason;
     this.line = line;

@@ -17,6 +17,9 @@ export type Sink = {
   note(text: string): void;
 };
 
+/** A line of a larger text: `text[start..end)`, and its number from 1. */
+export type Bounds = { start: number; end: number; line: number };
+
 /** Reads one format, line by line. Throws a ParseError at a line that it refuses. */
 export type Reader = {
   line(text: string, number: number): void;
@@ -27,6 +30,8 @@ export type Reader = {
    * else undefined, and then `line` has to look at it.
    */
   quick?(text: string, start: number, end: number): TcpState | undefined;
+  /** The same for records: takes the line if it is plain, else says false, and then `line` has to look at it. */
+  take?(text: string, bounds: Bounds): boolean;
 };
 
 /** What a caller may know better than the text. */

@@ -6,12 +6,16 @@
  * word for word.
  */
 import { isBlank, skipBlanks, skipWord, wholeNumber } from "./lines.ts";
-import type { Owner, SocketRecord, Timer } from "./record.ts";
+import type { Owner, Timer } from "./record.ts";
 
-/** What the details of one line say. */
-export type Details = { readonly owners: readonly Owner[] } & Partial<
-  Pick<SocketRecord, "timer" | "uid" | "inode" | "details">
->;
+/** What the details of a row say so far: filled in place, for a row may have any number of lines of them. */
+export type Details = {
+  owners: Owner[];
+  timer?: Timer;
+  uid?: number | string;
+  inode?: number;
+  details?: Record<string, string>;
+};
 
 /** Words of -i that take the next word as their value: `send 1Mbps`. */
 const KEYS_BEFORE_A_SPACE: ReadonlySet<string> = new Set([
@@ -26,32 +30,29 @@ const FLAGS: ReadonlySet<string> = new Set(
   "ts sack ecn ecnseen fastopen app_limited backup mptcp sndbuf_limited rwnd_limited".split(" "),
 );
 
-type Draft = {
-  owners: Owner[];
-  timer?: Timer;
-  uid?: number | string;
-  inode?: number;
-  details?: Record<string, string>;
-};
-
-/** Reads the part of a row behind the peer address, or a whole line of details. Unknown words are kept, not refused. */
-export function readDetails(text: string): Details {
-  const draft: Draft = { owners: [] };
-  const extra: [string, string][] = [];
+/**
+ * Reads the part of a row behind the peer address, or a whole line of details, into `details`. Unknown words are kept,
+ * not refused.
+ */
+export function readDetails(text: string, details: Details = { owners: [] }): Details {
   let at = skipBlanks(text, 0, text.length);
   while (at < text.length) {
     const end = itemEnd(text, at);
     const item = text.slice(at, end);
     at = skipBlanks(text, end, text.length);
-    if (known(item, draft)) continue;
+    if (known(item, details)) continue;
+    // Without a prototype: the keys are foreign text, and `__proto__` must be a key like any other.
+    details.details ??= Object.create(null) as Record<string, string>;
     if (KEYS_BEFORE_A_SPACE.has(item)) {
       const valueEnd = skipWord(text, at, text.length);
-      extra.push([item, text.slice(at, valueEnd)]);
+      details.details[item] = text.slice(at, valueEnd);
       at = skipBlanks(text, valueEnd, text.length);
-    } else extra.push(pair(item));
+    } else {
+      const [key, value] = pair(item);
+      details.details[key] = value;
+    }
   }
-  if (extra.length > 0) draft.details = Object.fromEntries(extra);
-  return draft;
+  return details;
 }
 
 /** An item ends at a blank, but `users:(("a b",pid=1,fd=2))` ends at its closing brackets. */
@@ -67,7 +68,7 @@ function itemEnd(text: string, start: number): number {
   return end;
 }
 
-function known(item: string, draft: Draft): boolean {
+function known(item: string, draft: Details): boolean {
   const colon = item.indexOf(":");
   const value = item.slice(colon + 1);
   switch (item.slice(0, colon)) {
@@ -104,16 +105,19 @@ function pair(item: string): [string, string] {
  */
 export function readUsers(list: string): Owner[] {
   const owners: Owner[] = [];
-  const tail = /",(?:pid=)?(\d+),(?:fd=)?(\d+)(?:[^()"]*)\)/g;
+  const tail = /",(?:pid=)?(\d+),([^()"]*)\)/g;
   let open = list.indexOf('("');
   while (open !== -1) {
     tail.lastIndex = open + 2;
     const found = tail.exec(list);
     if (found === null) break;
+    const [, pid, rest = ""] = found;
+    // -Z puts a security context between them.
+    const fd = wholeNumber(rest) ?? wholeNumber(/(?:^|,)fd=(\d+)/.exec(rest)?.[1]);
     owners.push({
       name: list.slice(open + 2, found.index),
-      pid: Number(found[1]),
-      fd: Number(found[2]),
+      pid: Number(pid),
+      ...(fd === undefined ? {} : { fd }),
     });
     open = list.indexOf('("', tail.lastIndex);
   }

@@ -6,13 +6,14 @@
  * endpoints, and then whatever -p -o -e -m -i add, on the same line or on indented lines below it.
  */
 import { colonEndpoint, familyOf } from "./endpoint.ts";
-import { isBlank, isDigit, skipBlanks, skipWord, wholeNumber, wordsOf } from "./lines.ts";
+import { isDigit, skipBlanks, skipWord, wholeNumber, wordsOf } from "./lines.ts";
 import { looksLikeEndpoint } from "./endpoint.ts";
 import { ParseError } from "./parse-error.ts";
 import { collect, type ParsedText } from "./reading.ts";
-import { SKIP, type Format, type Reader, type Sink } from "./reader.ts";
+import { SKIP, type Bounds, type Format, type Reader, type Sink } from "./reader.ts";
 import type { SocketRecord, TcpState } from "./record.ts";
 import { readDetails, type Details } from "./ss-details.ts";
+import { PlainRow } from "./ss-plain.ts";
 import { stateNamed } from "./state-names.ts";
 
 export const ss: Format = {
@@ -52,10 +53,12 @@ type Lead = {
 
 class SsReader implements Reader {
   readonly #sink: Sink;
-  /** The row that details on the next lines belong to. */
+  /** The row that details on the next lines belong to, and those seen so far. */
   #pending: SocketRecord | undefined;
+  #details: Details | undefined;
   #afterRow: "none" | "record" | "skipped" = "none";
   #saidStateless = false;
+  readonly #plain = new PlainRow();
 
   constructor(sink: Sink) {
     this.#sink = sink;
@@ -83,23 +86,20 @@ class SsReader implements Reader {
     this.#flush();
   }
 
+  take(text: string, bounds: Bounds): boolean {
+    const record = this.#plain.record(text, bounds);
+    if (record === undefined) return false;
+    this.#flush();
+    this.#pending = record;
+    this.#afterRow = "record";
+    return true;
+  }
+
   quick(text: string, start: number, end: number): TcpState | undefined {
-    let at = start;
-    let wordEnd = skipWord(text, at, end);
-    if (wordEnd - at === 3 && text.startsWith("tcp", at)) {
-      at = skipBlanks(text, wordEnd, end);
-      wordEnd = skipWord(text, at, end);
-    }
-    const state = stateNamed(text.slice(at, wordEnd));
-    if (state === undefined) return undefined;
-    at = skipNumber(text, skipBlanks(text, wordEnd, end), end);
-    at = skipNumber(text, skipBlanks(text, at, end), end);
-    // Two queues, a blank, and an endpoint: anything less is for `line` to judge.
-    if (at + 3 >= end || !isBlank(text.charCodeAt(at)) || !isDigit(text.charCodeAt(at - 1)))
-      return undefined;
+    if (!this.#plain.scanState(text, start, end)) return undefined;
     this.#flush();
     this.#afterRow = "skipped";
-    return state;
+    return this.#plain.state;
   }
 
   #row(
@@ -134,7 +134,7 @@ class SsReader implements Reader {
       line: number,
     };
     this.#afterRow = "record";
-    if (at < end) this.#pending = withDetails(this.#pending, readDetails(text.slice(at)));
+    if (at < end) this.#details = readDetails(text.slice(at), this.#details);
   }
 
   #continuation(text: string, number: number): void {
@@ -142,7 +142,7 @@ class SsReader implements Reader {
       this.#noRow(text, number);
       return;
     }
-    if (this.#pending !== undefined) this.#pending = withDetails(this.#pending, readDetails(text));
+    if (this.#pending !== undefined) this.#details = readDetails(text, this.#details);
     this.#sink.skip(number, SKIP.details, text);
   }
 
@@ -170,23 +170,16 @@ class SsReader implements Reader {
   }
 
   #flush(): void {
-    if (this.#pending !== undefined) this.#sink.record(this.#pending);
+    if (this.#pending === undefined) return;
+    this.#sink.record(
+      this.#details === undefined ? this.#pending : { ...this.#pending, ...this.#details },
+    );
     this.#pending = undefined;
+    this.#details = undefined;
   }
 }
 
 const NO_OWNERS: SocketRecord["owners"] = [];
-
-function withDetails(record: SocketRecord, { owners, details, ...rest }: Details): SocketRecord {
-  const merged = details === undefined ? {} : { details: { ...record.details, ...details } };
-  return { ...record, ...rest, ...merged, owners: [...record.owners, ...owners] };
-}
-
-function skipNumber(text: string, start: number, end: number): number {
-  let at = start;
-  while (at < end && isDigit(text.charCodeAt(at))) at += 1;
-  return at;
-}
 
 function leadOf(text: string, start: number): Lead | undefined {
   const end = skipWord(text, start, text.length);

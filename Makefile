@@ -1,0 +1,116 @@
+# tcp-failure-lab: every target installs and builds what it needs when it is stale.
+# Flags for a program go into ARGS:  make bomb ARGS="--count 1000"
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+
+BIN := node_modules/.bin
+SOURCES := $(shell find cmd lib -name '*.ts' -not -name '*.test.ts' 2>/dev/null)
+# A folder of dependencies or of built code that lags behind its sources is made again.
+INSTALLED := node_modules/.installed
+BUILT := dist/.built
+ARGS ?=
+NAME ?=
+
+# Ctrl-C ends a program with 130: for make that is no error worth a line.
+RUN = node dist/cmd/$(1).js $(2) $(ARGS) || { code=$$?; [ $$code -eq 130 ] || exit $$code; }
+
+.PHONY: help
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(INSTALLED): package-lock.json package.json
+	npm ci --no-audit --no-fund
+	touch $@
+
+$(BUILT): $(INSTALLED) tsconfig.json tsconfig.build.json $(SOURCES)
+	rm -rf dist
+	$(BIN)/tsc -p tsconfig.build.json
+	chmod +x dist/cmd/*.js
+	touch $@
+
+.PHONY: build
+build: $(BUILT) ## Compile to dist/
+
+.PHONY: demo
+demo: $(BUILT) ## Break TCP four times, with evidence, explanation and fix (20 s)
+	@node dist/cmd/lab.js demo
+
+.PHONY: server
+server: $(BUILT) ## Echo server on 127.0.0.1:8080 (HOST, PORT, LEAK, ARGS)
+	@$(call RUN,server,)
+
+.PHONY: leak
+leak: $(BUILT) ## The same, never closing a connection: CLOSE_WAIT
+	@$(call RUN,server,--leak)
+
+.PHONY: client
+client: $(BUILT) ## Connect, send, check the echo (HOST, PORT, CONNECTIONS, ARGS)
+	@$(call RUN,client,)
+
+.PHONY: bomb
+bomb: $(BUILT) ## Open and close connections until something gives (HOST, PORT, ARGS)
+	@$(call RUN,bomb,)
+
+.PHONY: multiplex
+multiplex: $(BUILT) ## 500 connections at once on one thread (CONNECTIONS, ARGS)
+	@$(call RUN,multiplex,)
+
+.PHONY: watch
+watch: $(BUILT) ## The table of TCP states, repainted every second (ARGS)
+	@$(call RUN,states,--watch)
+
+.PHONY: shell
+shell: $(BUILT) ## A shell in a private network; from a second terminal, joins it
+	@node dist/cmd/lab.js shell
+
+.PHONY: lab
+lab: $(BUILT) ## Run a lab: make lab NAME=fd-leak; without NAME, list them
+	@if [ -z "$(NAME)" ]; then node dist/cmd/lab.js list; else node dist/cmd/lab.js run $(NAME) $(ARGS); fi
+
+.PHONY: labs
+labs: $(BUILT) ## Run all labs
+	@node dist/cmd/lab.js run --all $(ARGS)
+
+.PHONY: ulimit
+ulimit: $(BUILT) ## Run the lab on descriptor limits
+	@node dist/cmd/lab.js run ulimit $(ARGS)
+
+.PHONY: test
+test: $(BUILT) ## Run all tests
+	$(BIN)/vitest run $(ARGS)
+
+.PHONY: test-matrix
+test-matrix: $(BUILT) ## Run all tests on Node 20, 22 and 24 (from npm)
+	for version in 20 22 24; do
+	  echo "--- Node $$version"
+	  npx --yes node@$$version $(BIN)/../vitest/vitest.mjs run
+	done
+
+.PHONY: lint
+lint: $(INSTALLED) ## ESLint, Prettier, types
+	$(BIN)/tsc -p .
+	$(BIN)/eslint .
+	$(BIN)/prettier --check --log-level warn .
+
+.PHONY: check
+check: lint test docs-fresh ## Everything that CI checks
+
+.PHONY: docs
+docs: $(BUILT) ## Write the generated part of docs/
+	node dist/lib/docs/main.js
+
+.PHONY: docs-fresh
+docs-fresh: $(BUILT)
+	node dist/lib/docs/main.js --check
+
+.PHONY: bench
+bench: $(BUILT) ## Measure the parsers and the bomb side by side with their peers
+	for file in bench/*.ts; do node --experimental-strip-types "$$file"; done
+
+.PHONY: clean
+clean: ## Remove what was installed and built
+	rm -rf dist node_modules

@@ -1,0 +1,94 @@
+/** server: an echo server that keeps an eye on itself. Prints nothing. */
+import type { AddressInfo } from "node:net";
+import { openProcessWatch, type ProcessWatch } from "../kernel/watch.ts";
+import {
+  createEchoServer,
+  type EchoServer,
+  type EchoServerOptions,
+} from "../protocol/echo-server.ts";
+import { listenerView } from "../sockets/listener.ts";
+import { parseProcNet } from "../sockets/index.ts";
+
+/** Where and how to serve. */
+export type ServeOptions = EchoServerOptions & {
+  readonly host: string;
+  /** 0 for any free port. */
+  readonly port: number;
+  /** Connections that may wait for accept(2) are one more: the kernel compares with "greater than". */
+  readonly backlog: number;
+};
+
+/** What a server knows at one instant, from itself and from the kernel. */
+export type ServerStatus = {
+  readonly address: string;
+  readonly accepted: number;
+  readonly open: number;
+  readonly descriptors: {
+    readonly open: number;
+    readonly limit: number;
+    readonly isExhausted: boolean;
+  };
+  readonly closeWait: number;
+  /** Connections that wait in the accept queue. */
+  readonly queued: number;
+  /** Handshakes that the kernel completed for this listener, or for all of its namespace when others listen there too. */
+  readonly passiveOpens: number;
+  readonly otherListeners: number;
+  /** Has it ever been out of descriptors? */
+  readonly wasExhausted: boolean;
+  /** Connections that the kernel completed and the program was never told of: libuv closed them for want of a descriptor. */
+  readonly shed: number;
+};
+
+/** A server that listens. */
+export type Serving = {
+  readonly address: AddressInfo;
+  /** Looks at itself and at the kernel. Works without a free descriptor. */
+  readonly observe: () => ServerStatus;
+  readonly stop: () => void;
+};
+
+/** Listens; rejects with EADDRINUSE, EACCES, EADDRNOTAVAIL as listen(2) and bind(2) do. */
+export async function serve(options: ServeOptions): Promise<Serving> {
+  const watch = openProcessWatch();
+  const echo = createEchoServer(options);
+  const address = await listen(echo, options);
+  let wasExhausted = false;
+  const observe = (): ServerStatus => {
+    const status = look(watch, echo, address);
+    wasExhausted ||= status.descriptors.isExhausted;
+    const unseen = status.passiveOpens - status.accepted - status.queued;
+    return { ...status, wasExhausted, shed: wasExhausted ? Math.max(0, unseen) : 0 };
+  };
+  return { address, observe, stop: echo.stop };
+}
+
+function listen(
+  { server }: EchoServer,
+  { host, port, backlog }: ServeOptions,
+): Promise<AddressInfo> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen({ host, port, backlog }, () => resolve(server.address() as AddressInfo));
+  });
+}
+
+function look(
+  watch: ProcessWatch,
+  { counts }: EchoServer,
+  { address, port }: AddressInfo,
+): Omit<ServerStatus, "wasExhausted" | "shed"> {
+  const records = watch.socketTables().flatMap((text) => parseProcNet(text).records);
+  const view = listenerView(records, new Set([port]));
+  const { open, limit, isExhausted } = watch.descriptors();
+  return {
+    address: `${address}:${port}`,
+    accepted: counts.accepted,
+    open: counts.open,
+    descriptors: { open, limit: limit.soft, isExhausted },
+    closeWait: view.server.CLOSE_WAIT,
+    queued: view.queued,
+    passiveOpens: watch.passiveOpens(),
+    otherListeners: view.otherListeners,
+  };
+}

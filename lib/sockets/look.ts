@@ -1,0 +1,106 @@
+/** look: one socket table, from this machine, a file or a stream, as counts and, if wanted, records. */
+import { createReadStream } from "node:fs";
+import { SOURCE_BLIND_SPOTS, type Source } from "./blind-spots.ts";
+import { capture, CaptureError, type AskedSource } from "./capture.ts";
+import { decodeStream } from "./decode.ts";
+import { countStream, parseSockets } from "./parse.ts";
+import type { ParsedText, Tally } from "./reading.ts";
+import type { SocketRecord } from "./record.ts";
+import type { Predicate, Skipped } from "./sinks.ts";
+
+/** What was seen, and through what. */
+export type Look = {
+  readonly tally: Tally;
+  /** Only where they were wanted. */
+  readonly records?: readonly SocketRecord[];
+  readonly skipped?: readonly Skipped[];
+  /** The command that was run, or the name of the file. */
+  readonly from: string;
+  readonly source?: Source;
+  readonly blindSpots: readonly string[];
+  readonly notes: readonly string[];
+};
+
+/** How to look. */
+export type LookOptions = {
+  /** `counts` alone are read in constant memory; `records` keep every socket. */
+  readonly want: "counts" | "records";
+  readonly where?: Predicate;
+  /** Also owners, user ids, inodes and timers of a live table. */
+  readonly details?: boolean;
+  readonly signal?: AbortSignal;
+};
+
+/**
+ * Looks at this machine.
+ *
+ * @throws CaptureError when the tool is missing or fails, ParseError when its output cannot be read.
+ */
+export async function lookLive(asked: AskedSource, options: LookOptions): Promise<Look> {
+  const { where, details, signal } = options;
+  const captured = await capture(asked, {
+    details: details ?? false,
+    ...(where === undefined ? {} : { where }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+  return {
+    tally: captured.table,
+    ...(options.want === "records" ? recordsOf(captured.table) : {}),
+    from: captured.command,
+    source: captured.source,
+    blindSpots: SOURCE_BLIND_SPOTS[captured.source],
+    notes: [...captured.notes, ...captured.table.notes],
+  };
+}
+
+/**
+ * Looks at a file; `-` is standard input.
+ *
+ * @throws CaptureError when it cannot be read, ParseError when it is no table of sockets.
+ */
+export async function lookAtFile(
+  path: string,
+  format: string,
+  { want, where }: LookOptions,
+): Promise<Look> {
+  const text = decodeStream(path === "-" ? process.stdin : fileBytes(path));
+  const options = { ...(where === undefined ? {} : { where }), ...protocolNamed(path) };
+  const from = path === "-" ? "standard input" : path;
+  if (want === "counts") {
+    const tally = await countStream(text, format, options);
+    return { tally, from, blindSpots: [], notes: tally.notes };
+  }
+  const pieces: string[] = [];
+  for await (const piece of text) pieces.push(piece);
+  const table = parseSockets(pieces.join(""), format, options);
+  return { tally: table, ...recordsOf(table), from, blindSpots: [], notes: table.notes };
+}
+
+function recordsOf({ records, skipped }: ParsedText): Pick<Look, "records" | "skipped"> {
+  return { records, skipped };
+}
+
+/** The rows of /proc/net/tcp and /proc/net/udp look almost the same: the name of the file decides. */
+function protocolNamed(path: string): { protocol?: "tcp" | "udp" } {
+  const name = /(?:^|[/_])(tcp|udp)(?:lite)?6?(?:\.\w+)?$/.exec(path)?.[1];
+  return name === "tcp" || name === "udp" ? { protocol: name } : {};
+}
+
+async function* fileBytes(path: string): AsyncGenerator<Uint8Array> {
+  try {
+    for await (const bytes of createReadStream(path, { highWaterMark: 256 * 1024 }))
+      yield bytes as Uint8Array;
+  } catch (error) {
+    throw new CaptureError(`cannot read ${path}: ${plainReason(error as NodeJS.ErrnoException)}`);
+  }
+}
+
+const REASONS: ReadonlyMap<string | undefined, string> = new Map([
+  ["ENOENT", "no such file"],
+  ["EISDIR", "it is a directory"],
+  ["EACCES", "permission denied"],
+]);
+
+function plainReason({ code, message }: NodeJS.ErrnoException): string {
+  return REASONS.get(code) ?? message;
+}

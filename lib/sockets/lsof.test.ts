@@ -1,0 +1,159 @@
+import { describe, expect, it } from "vitest";
+import { parseLsof } from "./parse.ts";
+
+describe("parseLsof, table", () => {
+  it("reads process, descriptor, endpoints and state", () => {
+    const { records } = parseLsof(
+      `COMMAND PID     USER   FD   TYPE DEVICE SIZE/OFF NODE NAME
+node      4     1000   19u  IPv4 111453      0t0  TCP 127.0.0.1:35603 (LISTEN)
+node      4     1000   27u  IPv6 111461      0t0  TCP [::1]:43024->[::1]:39295 (ESTABLISHED)
+node      4     1000   28u  IPv6 111462      0t0  UDP *:5353
+`,
+    );
+    expect(records).toEqual([
+      {
+        protocol: "tcp",
+        family: 4,
+        local: { address: "127.0.0.1", port: 35603 },
+        remote: { address: "*", port: null },
+        state: "LISTEN",
+        recvQ: undefined,
+        sendQ: undefined,
+        owners: [{ name: "node", pid: 4, fd: 19 }],
+        line: 2,
+        inode: 111453,
+      },
+      expect.objectContaining({
+        family: 6,
+        remote: { address: "::1", port: 39295 },
+        state: "ESTABLISHED",
+      }),
+      expect.objectContaining({ protocol: "udp", state: undefined }),
+    ]);
+  });
+
+  it("counts a descriptor once that is listed for every thread", () => {
+    const { records, skipped } = parseLsof(
+      `COMMAND     PID   TID             USER   FD      TYPE DEVICE SIZE/OFF       NODE NAME
+container  1112                   root   10u     IPv4  25911      0t0        TCP localhost:42351 (LISTEN)
+container  1112  1130             root   10u     IPv4  25911      0t0        TCP localhost:42351 (LISTEN)
+container  1112  1131 containerd  root   10u     IPv4  25911      0t0        TCP localhost:42351 (LISTEN)
+`,
+    );
+    expect(records).toHaveLength(1);
+    expect(skipped.slice(1)).toMatchObject([
+      { line: 3, reason: "the same descriptor, seen from another thread" },
+      { line: 4, reason: "the same descriptor, seen from another thread" },
+    ]);
+  });
+
+  it("counts a socket that two processes share for each of them, and says so", () => {
+    const { counts, notes } = parseLsof(
+      `COMMAND    PID  TID    USER   FD      TYPE             DEVICE  SIZE/OFF       NODE NAME
+sshd      4314         root    3u     IPv4              44866       0t0        TCP localhost.localdomain:ssh->192.168.71.1:58727 (ESTABLISHED)
+sshd      4318      kbrazil    3u     IPv4              44866       0t0        TCP localhost.localdomain:ssh->192.168.71.1:58727 (ESTABLISHED)
+`,
+    );
+    expect(counts.ESTABLISHED).toBe(2);
+    expect(notes).toEqual([
+      "lsof lists descriptors: 1 shared sockets are counted once for each holder",
+    ]);
+  });
+
+  it("reads past warnings before the header, and files among the sockets", () => {
+    const { counts, skipped } = parseLsof(
+      `lsof: WARNING: can't stat() sysfs file system /sys
+      Output information may be incomplete.
+COMMAND       PID     USER   FD      TYPE             DEVICE  SIZE/OFF       NODE NAME
+systemd         1        0  cwd       DIR              253,0       251        128 /
+systemd         1        0   19u     unix 0xffff998f20251f80       0t0  132266239 /run/systemd/journal/stdout type=STREAM
+neutron-n 975   root    5u  IPv4  6482691    0t0        TCP *:http (LISTEN)
+`,
+    );
+    expect(counts.LISTEN).toBe(1);
+    expect(skipped).toHaveLength(5);
+  });
+
+  it("reads a name with escaped blanks, and states with the queues of -T", () => {
+    const { records } = parseLsof(
+      "Google\\x20C 501 me 23u IPv4 0x9ae0a7f8 0t0 TCP 10.0.0.2:50100->10.0.0.3:443 (ESTABLISHED QR=0 QS=0)\n",
+    );
+    expect(records[0]).toMatchObject({
+      state: "ESTABLISHED",
+      owners: [{ name: "Google C", pid: 501, fd: 23 }],
+    });
+  });
+
+  it("refuses an unknown state, quoting the row", () => {
+    expect(() => parseLsof("node 4 1000 19u IPv4 1 0t0 TCP 127.0.0.1:35603 (HEARING)\n")).toThrow(
+      /unknown state "HEARING" \(line 1\)/,
+    );
+  });
+});
+
+describe("parseLsof, fields", () => {
+  it("reads -F: a letter a field, f opens a descriptor", () => {
+    const { records } = parseLsof(`p37224
+cnode
+f24
+tIPv4
+d109758
+PTCP
+n10.184.10.188:64647->76.76.21.61:443
+TST=ESTABLISHED
+TQR=7
+TQS=0
+f25
+tIPv6
+PUDP
+n*:5353
+`);
+    expect(records).toEqual([
+      {
+        protocol: "tcp",
+        family: 4,
+        local: { address: "10.184.10.188", port: 64647 },
+        remote: { address: "76.76.21.61", port: 443 },
+        state: "ESTABLISHED",
+        recvQ: 7,
+        sendQ: 0,
+        owners: [{ pid: 37224, name: "node", fd: 24 }],
+        line: 3,
+        inode: 109758,
+      },
+      expect.objectContaining({ protocol: "udp", local: { address: "*", port: 5353 } }),
+    ]);
+  });
+
+  it("reads -F0: the fields of a descriptor end with NUL", () => {
+    const { records } = parseLsof(
+      "p4\0g0\0cnode\0u1000\0\nf19\0au\0l \0tIPv4\0d111453\0PTCP\0n127.0.0.1:35603\0TST=LISTEN\0TQR=0\0TQS=0\0\n",
+    );
+    expect(records).toMatchObject([
+      { state: "LISTEN", owners: [{ pid: 4, name: "node", fd: 19 }] },
+    ]);
+  });
+
+  it("splits descriptors at a repeated field where f was not asked for, and leaves the state open without T", () => {
+    const { records, unstated } = parseLsof(`p8708
+csshd
+tIPv4
+PTCP
+n*:22
+tIPv6
+PTCP
+n*:22
+p13451
+cssh
+tIPv4
+PTCP
+n192.168.1.66:46951->192.168.1.80:22
+`);
+    expect(records.map(({ family, owners }) => [family, owners[0]?.pid])).toEqual([
+      [4, 8708],
+      [6, 8708],
+      [4, 13451],
+    ]);
+    expect(unstated).toBe(3);
+  });
+});

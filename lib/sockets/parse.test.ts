@@ -1,0 +1,99 @@
+import { describe, expect, it } from "vitest";
+import { FORMATS } from "./formats.ts";
+import { ParseError } from "./parse-error.ts";
+import { countSockets, countStream, parseSockets } from "./parse.ts";
+
+const SS = "ESTAB 0 0 127.0.0.1:80 127.0.0.1:51650\nTIME-WAIT 0 0 127.0.0.1:80 127.0.0.1:51652\n";
+
+describe("parseSockets", () => {
+  it("refuses unknown text and names the formats that were tried", () => {
+    const error = thrownBy(() => parseSockets("\nroot:x:0:0:root:/root:/bin/bash\n"));
+    expect(error).toMatchObject({
+      code: "TFL_PARSE",
+      line: 2,
+      text: "root:x:0:0:root:/root:/bin/bash",
+      tried: FORMATS.map(({ name }) => name),
+    });
+    expect((error as ParseError).message).toContain("tried: ss, procnet, netstat-linux");
+  });
+
+  it("refuses text of another format than the one that was asked for", () => {
+    expect(() => parseSockets(SS, "lsof")).toThrow(/tried: lsof, lsof-fields/);
+  });
+
+  it("refuses empty text, and says that it is empty", () => {
+    expect(() => parseSockets("")).toThrow("empty text");
+    expect(() => parseSockets("\n\n")).toThrow("only blank lines");
+  });
+
+  it("refuses binary data as such", () => {
+    expect(() => parseSockets("\x7fELF\x02\x01\x01\0\0\0")).toThrow(/binary data/);
+  });
+
+  it("refuses a name that is no format", () => {
+    expect(() => parseSockets(SS, "nestat")).toThrow("nestat: no such format");
+  });
+
+  it("takes a header without rows for an empty table", () => {
+    const { counts, format } = parseSockets(
+      "State Recv-Q Send-Q Local Address:Port Peer Address:Port\n",
+    );
+    expect(format).toBe("ss");
+    expect(Object.values(counts).every((count) => count === 0)).toBe(true);
+  });
+
+  it("accounts for every line: a record, or skipped with a reason", () => {
+    const text = `Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port\r\n\r\nu_str ESTAB 0 0 * 1 * 2\r\ntcp ESTAB 0 0 127.0.0.1:80 127.0.0.1:51650\r\n\t cubic rto:204`;
+    const { rows, lines, skippedByReason } = parseSockets(text);
+    expect(Object.fromEntries(skippedByReason)).toEqual({
+      header: 1,
+      "blank line": 1,
+      "u_str: not TCP or UDP": 1,
+      "details of the row above": 1,
+    });
+    expect(rows + 4).toBe(lines);
+  });
+
+  it("leaves out what a filter refuses, and accounts for it", () => {
+    const { counts, skippedByReason } = parseSockets(SS, "auto", {
+      where: ({ state }) => state === "TIME_WAIT",
+    });
+    expect(counts).toMatchObject({ ESTABLISHED: 0, TIME_WAIT: 1 });
+    expect(Object.fromEntries(skippedByReason)).toEqual({ "left out by the filter": 1 });
+  });
+});
+
+describe("countSockets and countStream", () => {
+  it("count what parseSockets counts, however the text is cut into pieces", async () => {
+    const text = `Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port\n${SS}\t cubic\n${SS}`;
+    const { counts } = parseSockets(text);
+    expect(countSockets(text).counts).toEqual(counts);
+    for (const size of [1, 2, 7, 64, 1_000])
+      expect((await countStream(pieces(text, size))).counts).toEqual(counts);
+  });
+
+  it("refuse the same row as parseSockets does", () => {
+    const text = `${SS}ESTABLISHING 0 0 127.0.0.1:80 127.0.0.1:51650\n`;
+    expect(() => countSockets(text)).toThrow(/unknown state.*line 3/);
+  });
+
+  it("refuse a line without end before it fills the memory", async () => {
+    await expect(countStream(pieces(`${SS}${"x".repeat(1 << 21)}`, 1 << 16))).rejects.toThrow(
+      /a line of more than 1 MiB/,
+    );
+  });
+});
+
+async function* pieces(text: string, size: number): AsyncGenerator<string> {
+  for (let at = 0; at < text.length; at += size)
+    yield await Promise.resolve(text.slice(at, at + size));
+}
+
+function thrownBy(action: () => unknown): unknown {
+  try {
+    action();
+  } catch (error) {
+    return error;
+  }
+  return undefined;
+}
