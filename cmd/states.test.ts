@@ -1,0 +1,270 @@
+/** states from outside: exit codes, streams, and a kernel that has 23 connections. */
+import { execFile, spawn, type ChildProcessWithoutNullStreams } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readFileSync, writeFileSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { emptyCounts, identityOf, stateNamed, type SocketRecord } from "../lib/sockets/index.ts";
+
+const ROOT = join(import.meta.dirname, "..");
+const STATES = join(ROOT, "dist/cmd/states.js");
+const FIXTURES = join(ROOT, "lib/sockets/fixtures");
+const SS = join(FIXTURES, "ss-6.1-linux.txt");
+const DEADLINE_MS = 20_000;
+
+const TWENTY_THREE = {
+  ...emptyCounts(),
+  ESTABLISHED: 16,
+  SYN_SENT: 2,
+  FIN_WAIT1: 2,
+  FIN_WAIT2: 9,
+  TIME_WAIT: 3,
+  CLOSE_WAIT: 7,
+  LAST_ACK: 2,
+  LISTEN: 3,
+};
+
+type Result = { readonly code: number; readonly stdout: string; readonly stderr: string };
+
+function run(
+  args: readonly string[],
+  { input = "", env = {} }: { input?: string | Buffer; env?: Record<string, string> } = {},
+): Promise<Result> {
+  return new Promise((resolve) => {
+    const child = execFile(
+      process.execPath,
+      [STATES, ...args],
+      { env: { ...process.env, ...env }, timeout: DEADLINE_MS },
+      (error, stdout, stderr) =>
+        resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
+    );
+    child.stdin?.on("error", () => undefined);
+    child.stdin?.end(input);
+  });
+}
+
+let folder = "";
+beforeAll(() => {
+  if (!existsSync(STATES)) throw new Error(`${STATES} is missing: build first`);
+  folder = mkdtempSync(join(tmpdir(), "states-"));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+describe("states FILE", () => {
+  it("prints a table of all 11 states, with neither colour nor escape sequences in a pipe", async () => {
+    const { code, stdout, stderr } = await run([SS]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toMatch(/^ESTABLISHED +16 /m);
+    expect(stdout).toMatch(/^CLOSING +0 /m);
+    expect(stdout).toMatch(/^44 TCP sockets, from:/m);
+    expect(stdout).not.toContain("\u001B");
+  });
+
+  it("colours where it is forced to, and not where NO_COLOR is set", async () => {
+    const forced = await run([SS], { env: { FORCE_COLOR: "1", NO_COLOR: "" } });
+    expect(forced.stdout).toContain("\u001B[");
+    const not = await run([SS], { env: { FORCE_COLOR: "1", NO_COLOR: "1" } });
+    expect(not.stdout).not.toContain("\u001B");
+  });
+
+  it("prints JSON and nothing else: a version, the format and all 11 states", async () => {
+    const { code, stdout, stderr } = await run([SS, "--json"]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(JSON.parse(stdout)).toMatchObject({ version: 1, format: "ss", counts: TWENTY_THREE });
+    expect(JSON.parse(stdout)).not.toHaveProperty("records");
+  });
+
+  it("adds every socket with --records", async () => {
+    const { stdout } = await run([SS, "--json", "--records"]);
+    const { records } = JSON.parse(stdout) as { records: SocketRecord[] };
+    expect(records).toHaveLength(44);
+    expect(records[0]).toMatchObject({ protocol: "tcp", state: "LISTEN", line: 2 });
+  });
+
+  it("reads standard input when it is called -, and not otherwise", async () => {
+    const { stdout } = await run(["-", "--json"], { input: readFileSync(SS) });
+    expect(JSON.parse(stdout)).toMatchObject({ from: "standard input", counts: TWENTY_THREE });
+    const live = await run(["--json", "--source", "proc"], { input: readFileSync(SS) });
+    expect(JSON.parse(live.stdout)).toMatchObject({ format: "procnet" });
+  });
+
+  it("counts one port, and groups by it", async () => {
+    const all = JSON.parse((await run([SS, "--json", "--by", "port"])).stdout) as {
+      groups: { key: string; total: number }[];
+    };
+    const [group] = all.groups;
+    expect(group).toMatchObject({ key: "->:35603", total: 17 });
+    const one = await run([SS, "--json", "--port", "35603"]);
+    expect(JSON.parse(one.stdout)).toMatchObject({ counts: { CLOSE_WAIT: 7, SYN_SENT: 0 } });
+    expect((await run([SS, "--by", "port"])).stdout).toMatch(/^->:35603 +17 +ESTABLISHED=3,/m);
+  });
+
+  it("takes a capture with only a header for an empty table", async () => {
+    const input = "State Recv-Q Send-Q Local Address:Port Peer Address:Port\n";
+    const { code, stdout } = await run(["-", "--json"], { input });
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ format: "ss", counts: emptyCounts() });
+  });
+
+  it.each([
+    ["a file that does not exist", ["/nonexistent/capture"], /cannot read .*: no such file/],
+    ["a directory", ["/"], /cannot read \/: it is a directory/],
+    ["binary data", [process.execPath], /binary data, no table of sockets/],
+    ["an empty file", ["/dev/null"], /empty text/],
+    ["text that is no table", [join(ROOT, "LICENSE")], /no line of a known format .*tried: ss, /],
+    ["another format than asked for", [SS, "--format", "lsof"], /tried: lsof/],
+    ["two files", [SS, SS], /takes one FILE/],
+    ["--watch with a file", [SS, "--watch"], /takes no FILE/],
+    ["an unknown source", ["--source", "ifconfig"], /expected one of auto, ss,/],
+    ["a port out of range", ["--port", "65536"], /expected a whole number from 1 to 65535/],
+  ])("exits with 2 and one line for %s", async (_, args, message) => {
+    const { code, stdout, stderr } = await run(args);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toMatch(message);
+    expect(stderr.trimEnd().split("\n")).toHaveLength(1);
+  });
+
+  it("quotes the row that it cannot read, with its line number", async () => {
+    const path = join(folder, "broken.txt");
+    writeFileSync(path, "ESTAB 0 0 1.1.1.1:1 2.2.2.2:2\nESTABLISHING 0 0 1.1.1.1:1 2.2.2.2:2\n");
+    const { code, stderr } = await run([path]);
+    expect(code).toBe(2);
+    expect(stderr).toContain('(line 2): "ESTABLISHING 0 0 1.1.1.1:1 2.2.2.2:2"');
+  });
+});
+
+describe("states --watch", () => {
+  function watch(...args: string[]): ChildProcessWithoutNullStreams {
+    return spawn(process.execPath, [STATES, "--watch", "--interval-ms", "20", ...args]);
+  }
+
+  async function ended(child: ChildProcessWithoutNullStreams): Promise<[number | null, string]> {
+    let stderr = "";
+    child.stderr.on("data", (data: Buffer) => (stderr += data.toString()));
+    const [code] = (await once(child, "close", { signal: AbortSignal.timeout(DEADLINE_MS) })) as [
+      number | null,
+    ];
+    return [code, stderr];
+  }
+
+  it("prints one line each time in a pipe, and Ctrl-C ends it with 130", async () => {
+    const child = watch("--source", "proc");
+    const end = ended(child);
+    const lines: string[] = [];
+    for await (const line of createInterface(child.stdout)) {
+      lines.push(line);
+      if (lines.length === 3) child.kill("SIGINT");
+    }
+    for (const line of lines) expect(line).toMatch(/^\d\d:\d\d:\d\d (none|[A-Z]\w+=\d+.*)$/);
+    expect(await end).toEqual([130, ""]);
+  });
+
+  it("prints one JSON object a line", async () => {
+    const child = watch("--json");
+    const end = ended(child);
+    const lines: string[] = [];
+    for await (const line of createInterface(child.stdout)) {
+      lines.push(line);
+      if (lines.length === 2) child.kill("SIGINT");
+    }
+    for (const line of lines) {
+      const look = JSON.parse(line) as { counts: object; time: string };
+      expect(look).toMatchObject({ version: 1 });
+      expect(Object.keys(look.counts)).toHaveLength(11);
+      expect(new Date(look.time).toISOString()).toBe(look.time);
+    }
+    expect(await end).toEqual([130, ""]);
+  });
+
+  it("ends with 0 and without a word when its reader has seen enough", async () => {
+    const child = watch("--source", "proc");
+    const end = ended(child);
+    await once(child.stdout, "data");
+    child.stdout.destroy();
+    expect(await end).toEqual([0, ""]);
+  });
+});
+
+describe("states on a kernel with 23 connections", () => {
+  const SANDBOX =
+    "--user --map-user=1000 --map-group=1000 --keep-caps --net --pid --fork --mount-proc --kill-child";
+  const SCRIPT = `
+    ip link set lo up || exit 9
+    exec 3< <("$NODE" --input-type=module -e "$(cat "$OPEN_23")" <&0)
+    read -r -u 3 ready || exit 8
+    for source in ss netstat lsof proc; do
+      "$NODE" "$STATES" --source $source --json --records || exit 7
+    done
+    ss -tan | awk 'NR > 1 { print $1 }' | sort | uniq -c
+  `;
+  let lines: string[] = [];
+  let reason: string | undefined;
+
+  beforeAll(async () => {
+    const child = spawn("unshare", [...SANDBOX.split(" "), "bash", "-c", SCRIPT], {
+      env: {
+        ...process.env,
+        NODE: process.execPath,
+        STATES,
+        OPEN_23: join(FIXTURES, "open-23.mjs.txt"),
+      },
+    });
+    const chunks = { stdout: "", stderr: "" };
+    child.stdout.on("data", (data: Buffer) => (chunks.stdout += data.toString()));
+    child.stderr.on("data", (data: Buffer) => (chunks.stderr += data.toString()));
+    const [code] = (await once(child, "close").catch(() => [127])) as [number];
+    lines = chunks.stdout.trimEnd().split("\n");
+    if (code !== 0) reason = `no network namespace here (exit ${code}): ${chunks.stderr.trim()}`;
+  }, DEADLINE_MS);
+
+  const lookOf = (index: number): { counts: object; records: SocketRecord[] } =>
+    JSON.parse(lines[index] ?? "{}") as { counts: object; records: SocketRecord[] };
+  const identities = (index: number): string[] =>
+    lookOf(index)
+      .records.map((record) => `${identityOf(record)} ${record.state ?? ""}`)
+      .sort();
+
+  it("counts what ss itself counts", (context) => {
+    if (reason !== undefined) context.skip(reason);
+    const counted = { ...emptyCounts() };
+    for (const line of lines.slice(4)) {
+      const [count, word = ""] = line.trim().split(" ");
+      const state = stateNamed(word);
+      if (state !== undefined) counted[state] = Number(count);
+    }
+    expect(counted).toEqual(TWENTY_THREE);
+    expect(lookOf(0).counts).toEqual(counted);
+  });
+
+  it("sees the same sockets through ss, netstat and /proc, record by record", (context) => {
+    if (reason !== undefined) context.skip(reason);
+    expect(identities(1)).toEqual(identities(0));
+    expect(identities(3)).toEqual(identities(0));
+  });
+
+  it("sees through lsof exactly those that have an owner", (context) => {
+    if (reason !== undefined) context.skip(reason);
+    const owned = lookOf(0).records.filter(({ owners }) => owners.length > 0);
+    expect(owned).toHaveLength(35);
+    expect(identities(2)).toEqual(
+      owned.map((record) => `${identityOf(record)} ${record.state ?? ""}`).sort(),
+    );
+  });
+
+  it("finds the same owners through ss, lsof and /proc/PID/fd", (context) => {
+    if (reason !== undefined) context.skip(reason);
+    const owners = (index: number): string[] =>
+      lookOf(index)
+        .records.flatMap((record) =>
+          record.owners.map(
+            ({ pid, fd, name }) => `${identityOf(record)} ${pid} ${fd ?? ""} ${name ?? ""}`,
+          ),
+        )
+        .sort();
+    expect(owners(0)).toHaveLength(35);
+    expect(owners(2)).toEqual(owners(0));
+    expect(owners(3)).toEqual(owners(0));
+  });
+});

@@ -1,0 +1,91 @@
+import { describe, expect, it } from "vitest";
+import { emptyCounts } from "../sockets/record.ts";
+import { compactCounts, groupsTable, statesTable } from "./states-table.ts";
+
+const counts = { ...emptyCounts(), ESTABLISHED: 16, TIME_WAIT: 3 };
+const view = {
+  counts,
+  unstated: 0,
+  from: "ss -tan",
+  blindSpots: ["Owners of other users' sockets need root."],
+  notes: [],
+};
+
+describe("statesTable", () => {
+  it("shows all 11 states, a total, the source and what it cannot see", () => {
+    expect(statesTable(view, { color: false })).toMatchInlineSnapshot(`
+      "STATE        COUNT  MEANING
+      ESTABLISHED     16  open, data flows
+      SYN_SENT         0  connecting: no answer yet
+      SYN_RECV         0  being connected to: last ACK missing
+      FIN_WAIT1        0  we closed, peer has not acknowledged
+      FIN_WAIT2        0  we closed, peer has not
+      TIME_WAIT        3  closed by us first, port kept for 60 s
+      CLOSE            0  bound or opened, not connected
+      CLOSE_WAIT       0  peer closed, our program has not
+      LAST_ACK         0  closed by both, last ACK missing
+      LISTEN           0  waits for connections
+      CLOSING          0  both closed at once, ACK missing
+      19 TCP sockets, from: ss -tan
+      Owners of other users' sockets need root."
+    `);
+  });
+
+  it("dims zeros where colour is allowed, and has no escape sequence where it is not", () => {
+    expect(statesTable(view, { color: true })).toContain("\u001B[2mSYN_SENT");
+    expect(statesTable(view, { color: false })).not.toContain("\u001B");
+  });
+
+  it("stays within 80 columns, whatever it is told", () => {
+    const wide = {
+      ...view,
+      counts: { ...counts, SYN_RECV: 123_456_789 },
+      before: counts,
+      unstated: 4,
+      from: "x".repeat(200),
+      notes: ["a note that is long ".repeat(20).trim(), "y".repeat(200)],
+    };
+    for (const line of statesTable(wide, { color: false }).split("\n"))
+      expect(line.length).toBeLessThanOrEqual(80);
+  });
+
+  it("shows what changed since the look before", () => {
+    const text = statesTable(
+      { ...view, before: { ...counts, TIME_WAIT: 10, LISTEN: 0, ESTABLISHED: 14 } },
+      { color: false },
+    );
+    expect(text).toMatch(/ESTABLISHED +16 +\+2 /);
+    expect(text).toMatch(/TIME_WAIT +3 +-7 /);
+    expect(text).toMatch(/LISTEN +0 +waits/);
+  });
+
+  it("says how many rows had no state", () => {
+    expect(statesTable({ ...view, unstated: 4 }, { color: false })).toContain(
+      "4 more whose state the text does not show.",
+    );
+  });
+});
+
+describe("groupsTable", () => {
+  it("shows key, total and the states that are not zero, within 80 columns", () => {
+    const text = groupsTable(
+      [
+        { key: ":8080", counts, total: 19 },
+        { key: `${"long-name-".repeat(5)} (12)`, counts, total: 19 },
+      ],
+      { by: "port", color: false },
+    );
+    expect(text).toContain(":8080");
+    expect(text).toMatch(/ESTABLISHED=16, TIME_WAIT=3/);
+    for (const line of text.split("\n")) expect(line.length).toBeLessThanOrEqual(80);
+  });
+});
+
+describe("compactCounts", () => {
+  it("shows what is not zero, and what has just become zero", () => {
+    expect(compactCounts(counts, { ...counts, LISTEN: 1, TIME_WAIT: 1 })).toBe(
+      "ESTABLISHED=16 TIME_WAIT=3(+2) LISTEN=0(-1)",
+    );
+    expect(compactCounts(emptyCounts())).toBe("none");
+  });
+});
