@@ -32,6 +32,7 @@ const runFlags = {
   ),
   here: toggle({ about: "No private network: use this machine's, change nothing, show less" }),
   story: toggle({ about: "Tell the story around it, with a live table of states" }),
+  short: toggle({ about: "Only the first of several fixes" }),
   json: toggle({ about: "Print the results as JSON" }),
 };
 
@@ -99,7 +100,11 @@ const demo = command({
   flags: {},
   examples: [["lab demo", "about 20 seconds"]],
   run: (_values, io) =>
-    runLabs({ all: false, arm: "all", param: {}, here: false, story: true, json: false }, io, DEMO),
+    runLabs(
+      { all: false, arm: "all", param: {}, here: false, story: true, short: true, json: false },
+      io,
+      DEMO,
+    ),
 });
 
 const shell = command({
@@ -127,11 +132,13 @@ async function runLabs(
   io: Io,
   names: readonly string[],
 ): Promise<number> {
-  const [{ findRung, RUNGS }, { runLab }, { narrator, summaryTable, theme }] = await Promise.all([
-    import("../lib/kernel/sandbox.ts"),
-    import("../lib/lab/run.ts"),
-    import("../lib/report/index.ts"),
-  ]);
+  const [{ findRung, RUNGS }, { runLab }, { mainArms }, { narrator, summaryTable, theme }] =
+    await Promise.all([
+      import("../lib/kernel/sandbox.ts"),
+      import("../lib/lab/run.ts"),
+      import("../lib/lab/define.ts"),
+      import("../lib/report/index.ts"),
+    ]);
   const labs = await load(values.all ? [] : names);
   checkParameters(values.param, labs);
   const rung = values.here ? "here" : await findRung();
@@ -140,9 +147,11 @@ async function runLabs(
   for (const lab of labs) {
     if (io.signal.aborted) break;
     const tell = values.json ? {} : narrator(lab, io, values.story);
-    const kinds = values.arm === "all" ? {} : { kinds: [values.arm] };
+    const arms = values.short ? mainArms(lab) : lab.arms;
+    const select = (arm: Lab["arms"][number]): boolean =>
+      arms.includes(arm) && (values.arm === "all" || values.arm === arm.kind);
     results.push(
-      await runLab(lab, { rung, params: values.param, signal: io.signal, ...kinds, ...tell }),
+      await runLab(lab, { rung, params: values.param, signal: io.signal, select, ...tell }),
     );
   }
   io.out(
@@ -150,6 +159,8 @@ async function runLabs(
       ? JSON.stringify(results, undefined, 2)
       : summaryTable(results, theme(io.color.out)),
   );
+  if (values.short)
+    io.err("Further fixes of each: make lab NAME=..., or make labs for everything.");
   return results.some((result) => result.verdict === "failed") ? 1 : 0;
 }
 

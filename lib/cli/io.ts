@@ -8,7 +8,7 @@ import type { WriteStream } from "node:tty";
 
 /** What a command may use to talk to its user. */
 export type Io = {
-  /** Writes data to stdout, a newline added. */
+  /** Writes data to stdout, a newline added; a live line is cleared first. */
   readonly out: (text: string) => void;
   /** Writes talk to stderr, a newline added; a live line is cleared first. */
   readonly err: (text: string) => void;
@@ -44,8 +44,14 @@ export function processIo(): Io {
   for (const stream of [process.stdout, process.stderr]) stream.on("error", readerLeft(interrupt));
   const live = liveText(process.stderr);
   return {
-    out: (text) => void process.stdout.write(`${text}\n`),
-    err: (text) => void process.stderr.write(`${live.clear()}${text}\n`),
+    out: (text) => {
+      live.clear();
+      process.stdout.write(`${text}\n`);
+    },
+    err: (text) => {
+      live.clear();
+      process.stderr.write(`${text}\n`);
+    },
     live: live.show,
     signal: controller.signal,
     color: { out: mayColor(process.stdout), err: mayColor(process.stderr) },
@@ -74,7 +80,7 @@ function mayColor(stream: WriteStream): boolean {
   return stream.isTTY && TERM !== "dumb";
 }
 
-type LiveText = { readonly show: (text: string) => void; readonly clear: () => string };
+type LiveText = { readonly show: (text: string) => void; readonly clear: () => void };
 
 function liveText(stream: WriteStream): LiveText {
   return stream.isTTY ? repaintedText(stream) : occasionalText(stream);
@@ -82,19 +88,19 @@ function liveText(stream: WriteStream): LiveText {
 
 function repaintedText(stream: WriteStream): LiveText {
   let shownLines = 0;
-  const clear = (): string => {
-    if (shownLines === 0) return "";
+  const clear = (): void => {
+    if (shownLines === 0) return;
     const up = shownLines > 1 ? `\u001B[${shownLines - 1}A` : "";
     shownLines = 0;
-    return `\r${up}\u001B[J`;
+    stream.write(`\r${up}\u001B[J`);
   };
   return {
     clear,
     show: (text) => {
       const lines = text.split("\n").map((line) => cut(line, stream.columns));
-      const before = clear();
+      clear();
       shownLines = lines.length;
-      stream.write(before + lines.join("\n"));
+      stream.write(lines.join("\n"));
     },
   };
 }
@@ -109,7 +115,7 @@ function occasionalText(stream: WriteStream): LiveText {
   let lastMs = -Infinity;
   let lastText = "";
   return {
-    clear: () => "",
+    clear: () => undefined,
     show: (text) => {
       if (text === lastText || performance.now() - lastMs < LIVE_PLAIN_INTERVAL_MS) return;
       lastMs = performance.now();

@@ -100,6 +100,7 @@ async function runCommand<F extends Flags>(
   argv: readonly string[],
   io: Io,
 ): Promise<number> {
+  refuseBadSwitches(command.flags, argv);
   const given = parse(parser(command), argv);
   if (given["help"] === true) {
     io.out(await parser(command).getHelp());
@@ -114,10 +115,28 @@ async function runCommand<F extends Flags>(
   return command.run(valuesOf(command.flags, given), io, words);
 }
 
+/** `--leak=banana` would count as true. */
+function refuseBadSwitches(flags: Flags, argv: readonly string[]): void {
+  for (const word of argv) {
+    const [, name = "", text = ""] = /^--([^=]+)=(.*)$/.exec(word) ?? [];
+    const flag = flags[name];
+    if (flag !== undefined && flag.metavar === undefined && !/^(true|false)$/.test(text))
+      throw new UsageError(
+        `--${name}: expected true or false, got ${JSON.stringify(text)}; see --help`,
+      );
+  }
+}
+
 type Given = Record<string, unknown> & { _: (string | number)[] };
 
+/** yargs throws some of its complaints past `fail`; all of them are about usage. */
 function parse(parser: Argv, argv: readonly string[]): Given {
-  return parser.parseSync([...argv]);
+  try {
+    return parser.parseSync([...argv]);
+  } catch (error) {
+    if (error instanceof UsageError) throw error;
+    throw new UsageError(`${(error as Error).message}; see --help`);
+  }
 }
 
 function parser<F extends Flags>(command: Command<F>): Argv {
@@ -141,8 +160,8 @@ function parser<F extends Flags>(command: Command<F>): Argv {
     .strictOptions()
     .exitProcess(false)
     .showHelpOnFail(false)
-    .fail((message: string, error: Error | undefined) => {
-      throw error ?? new UsageError(`${message.replaceAll("\n", " ")}; see --help`);
+    .fail((message: string) => {
+      throw new UsageError(`${message.replaceAll("\n", " ")}; see --help`);
     })
     .epilog(epilog(command))
     .wrap(80);

@@ -51,15 +51,13 @@ function openIfThere(path: string): ReturnType<typeof openProcFile>[] {
   }
 }
 
+/**
+ * EMFILE means that every number below the limit is taken, so then nothing has to be counted. Counting would mislead, for a
+ * descriptor inherited with a number above the limit takes no room, and before Linux 6.2 it would need a descriptor itself.
+ */
 function descriptorUse(limit: Limit): DescriptorUse {
   const isExhausted = !canOpenOneMore();
-  try {
-    return { open: openDescriptors(), limit, isExhausted };
-  } catch (error) {
-    // Before Linux 6.2 counting takes a descriptor. That there is none left says how many are open.
-    if (!isEmfile(error)) throw error;
-    return { open: limit.soft, limit, isExhausted };
-  }
+  return { open: isExhausted ? limit.soft : openDescriptors(), limit, isExhausted };
 }
 
 function canOpenOneMore(): boolean {

@@ -45,7 +45,8 @@ function sample(bench: Bench): () => void {
     const beganMs = performance.now();
     const { clients, server } = bench.view();
     const endMs = performance.now();
-    emit({ event: "sample", sample: { tMs: Math.round(beganMs - startMs), clients, server } });
+    if (server.LISTEN > 0)
+      emit({ event: "sample", sample: { tMs: Math.round(beganMs - startMs), clients, server } });
     timer = setTimeout(look, Math.max(SAMPLE_EVERY_MS, 20 * (endMs - beganMs)));
   };
   look();

@@ -58,6 +58,12 @@ export type Lab = {
   readonly arms: readonly (Arm<Params> & { readonly kind: ArmKind })[];
 };
 
+/** The arms that tell the story: of several fixes only the first. */
+export function mainArms(lab: Lab): Lab["arms"] {
+  const firstFix = lab.arms.find((arm) => arm.kind === "fixed");
+  return lab.arms.filter((arm) => arm.kind !== "fixed" || arm === firstFix);
+}
+
 /** Makes a lab; the default export of its file. */
 export function defineLab<const P extends Params>(definition: LabDefinition<P>): Lab {
   const { broken, control, fixed, myth = [] } = definition.arms;

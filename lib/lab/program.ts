@@ -13,7 +13,7 @@ export type ProgramName = "server" | "client" | "bomb" | "multiplex";
 /** How a program is started. */
 export type ProgramOptions = {
   /** Words before it, such as `prlimit --nofile=128:128`; each has to exec what follows, so that the pid stays. */
-  readonly through: readonly string[];
+  readonly through?: readonly string[];
 };
 
 /** The command line of an executable. */
@@ -50,17 +50,16 @@ export type Running = {
 export function startProgram(
   name: ProgramName,
   flags: readonly string[],
-  { through }: Partial<ProgramOptions> = {},
+  options: ProgramOptions = {},
 ): Running {
-  const [file = "", ...args] = [
-    ...DIES_WITH_US,
-    ...(through ?? []),
-    ...programCommand(name),
-    ...flags,
-    "--json",
-  ];
-  const child = execa(file, args, { reject: false, stdin: "ignore", maxBuffer: MAX_OUTPUT_BYTES });
-  if (child.pid === undefined) throw new Error(`${file} did not start`);
+  // Dies with this process, even when that is killed with SIGKILL: PR_SET_PDEATHSIG in prctl(2).
+  const argv = [...(options.through ?? []), ...programCommand(name), ...flags, "--json"];
+  const child = execa("setpriv", ["--pdeathsig", "KILL", "--", ...argv], {
+    reject: false,
+    stdin: "ignore",
+    maxBuffer: MAX_OUTPUT_BYTES,
+  });
+  if (child.pid === undefined) throw new NeedsError("setpriv did not start: install util-linux");
   const end = child.then(({ stdout, stderr, exitCode }) => {
     if (exitCode === 2 || exitCode === 70) throw new Error(`${name} ${flags.join(" ")}: ${stderr}`);
     return lastLine(stdout);
@@ -75,8 +74,6 @@ export function startProgram(
   };
 }
 
-/** Even when this process is killed with SIGKILL: PR_SET_PDEATHSIG in prctl(2). */
-const DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL", "--"];
 const MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
 
 function lastLine(text: string): unknown {

@@ -15,8 +15,8 @@ export type RunOptions = {
   readonly rung: Rung;
   /** Other values for the lab's parameters. */
   readonly params?: Readonly<Record<string, number>>;
-  /** Only arms of these kinds. */
-  readonly kinds?: readonly ArmKind[];
+  /** Only these arms; all without it. */
+  readonly select?: (arm: Lab["arms"][number]) => boolean;
   readonly signal: AbortSignal;
   /** Told when an arm begins, whatever it says, and how it ended. */
   readonly onArm?: (arm: { readonly kind: ArmKind; readonly about: string }) => void;
@@ -35,7 +35,7 @@ export async function runLab(lab: Lab, options: RunOptions): Promise<LabResult> 
   const arms: ArmResult[] = [];
   for (const [index, arm] of lab.arms.entries()) {
     if (options.signal.aborted) break;
-    if (options.kinds !== undefined && !options.kinds.includes(arm.kind)) continue;
+    if (options.select?.(arm) === false) continue;
     options.onArm?.(arm);
     const result = await runArm(
       arm,

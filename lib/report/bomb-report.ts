@@ -4,7 +4,7 @@ import type { Exhaustion } from "../kernel/exhaustion.ts";
 import type { BombProgress, BombResult } from "../programs/bomb.ts";
 import type { Percentiles } from "../protocol/percentiles.ts";
 import type { StateCounts } from "../sockets/record.ts";
-import { count, ms } from "./format.ts";
+import { count, ms, wrapped } from "./format.ts";
 import { PLAIN_TABLE } from "./plain-table.ts";
 import { failureLines } from "./visits-report.ts";
 
@@ -18,8 +18,8 @@ export function bombOpening(
   const hint = cannotExhaustText(predicted);
   return [
     `bomb: opening and closing connections to ${destination}${limited}. Ctrl-C to stop.`,
-    `Prediction: ${predictionText(predicted)}`,
-    ...(hint === undefined ? [] : [hint]),
+    wrapped(predictionText(predicted), "Prediction: "),
+    ...(hint === undefined ? [] : [wrapped(hint)]),
   ].join("\n");
 }
 
@@ -48,7 +48,7 @@ export function predictionText(predicted: Exhaustion): string {
 export function cannotExhaustText(predicted: Exhaustion): string | undefined {
   if (predicted.kind !== "above-rate") return undefined;
   return (
-    "This is the default (tcp_tw_reuse=2) for loopback since Linux 4.19, so the classic demonstration does not fail here.\n" +
+    "This is the default (tcp_tw_reuse=2) for loopback since Linux 4.19, so the classic demonstration does not fail here. " +
     "To see it fail: make lab NAME=time-wait-exhaustion, or make shell and the bomb in there."
   );
 }
@@ -64,22 +64,22 @@ export function bombLine(now: BombProgress): string {
 /** The whole story at the end. */
 export function bombReport(result: BombResult): string {
   const { attempts, successes, durationMs, closedFirst } = result;
+  const rate = `${count(Math.round(result.ratePerSecond))}/s`;
   return [
-    `predicted  ${predictionText(result.predicted)}`,
-    `measured   ${count(successes)} of ${count(attempts)} succeeded in ${ms(durationMs)}, ${count(Math.round(result.ratePerSecond))}/s`,
+    wrapped(predictionText(result.predicted), "predicted  "),
+    `measured   ${count(successes)} of ${count(attempts)} succeeded in ${ms(durationMs)}, ${rate}`,
     ...failureLines(result.failures).map((line) => `           ${line}`),
-    ...explanation(result).map((line) => `explained  ${line}`),
+    ...explanation(result).map((line) => wrapped(line, "explained  ")),
     `closed     first by us ${count(closedFirst.us)}, by the server ${count(closedFirst.server)}`,
-    "",
-    latencyTable(result.connectByFill),
-    "",
-    statesTable(result),
+    ...(successes === 0 ? [] : ["", latencyTable(result.connectByFill), "", statesTable(result)]),
   ].join("\n");
 }
 
 /** Where the count differs from the prediction, the counter that says why. */
 function explanation(result: BombResult): readonly string[] {
   const { predicted, successes, failures, counters } = result;
+  if (failures["ECONNREFUSED"] !== undefined)
+    return ["nobody listens there. Start a server: make server"];
   const more = successes - predicted.capacity;
   const resets = counters["TcpOutRsts"] ?? 0;
   if (predicted.kind !== "certain" || failures["EADDRNOTAVAIL"] === undefined || more <= 0)

@@ -20,3 +20,23 @@ export function bytes(value: number): string {
     ? `${(value / 1_024).toFixed(1)} KiB`
     : `${(value / 1_048_576).toFixed(1)} MiB`;
 }
+
+const WIDTH = 80;
+
+/** Breaks a text into lines of at most 80 columns: the first after `first`, the others after as many blanks. */
+export function wrapped(text: string, first = ""): string {
+  const margin = " ".repeat(first.length);
+  const lines: string[] = [];
+  let line = first;
+  let isEmpty = true;
+  for (const word of text.split(" ")) {
+    if (!isEmpty && line.length + word.length + 1 > WIDTH) {
+      lines.push(line);
+      line = margin;
+      isEmpty = true;
+    }
+    line += isEmpty ? word : ` ${word}`;
+    isEmpty = false;
+  }
+  return [...lines, line].join("\n");
+}

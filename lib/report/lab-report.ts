@@ -6,15 +6,13 @@ import type { ArmKind, Lab } from "../lab/define.ts";
 import type { Sample } from "../lab/events.ts";
 import type { ArmResult, LabResult, Verdict } from "../lab/result.ts";
 import type { TcpState } from "../sockets/record.ts";
-import { count, ms } from "./format.ts";
+import { count, ms, wrapped } from "./format.ts";
 import { PLAIN_TABLE } from "./plain-table.ts";
 
 /** Colours, or none. */
 export function theme(color: boolean): ChalkInstance {
   return new Chalk({ level: color ? 1 : 0 });
 }
-
-const WIDTH = 80;
 
 /** One line for each lab. */
 export function labList(labs: readonly Lab[]): string {
@@ -26,28 +24,29 @@ export function labList(labs: readonly Lab[]): string {
 export function labExplanation(lab: Lab, paint: ChalkInstance): string {
   const { story } = lab;
   const section = (title: string, lines: readonly string[]): string =>
-    [paint.bold(title), ...lines.flatMap((line) => wrapped(line, "  "))].join("\n");
+    [paint.bold(title), ...lines].join("\n");
+  const params = Object.entries(lab.params);
   return [
-    `${paint.bold(lab.name)}: ${lab.summary}`,
-    section("What you will see", [story.see]),
-    section("Why", [story.why]),
+    wrapped(lab.summary, `${lab.name}: `).replace(lab.name, paint.bold(lab.name)),
+    section("What you will see", [wrapped(story.see, "  ")]),
+    section("Why", [wrapped(story.why, "  ")]),
     section(
       "How to recognise it",
-      story.recognise.flatMap(([command, shows]) => [`$ ${command}`, `    ${shows}`]),
+      story.recognise.flatMap(([line, shows]) => [`  $ ${line}`, wrapped(shows, "      ")]),
     ),
     section(
       "How to fix it",
-      story.fix.map((fix) => `- ${fix}`),
+      story.fix.map((fix) => wrapped(fix, "  - ")),
     ),
     section(
       "Arms",
-      lab.arms.map((arm) => `${arm.kind.padEnd(8)} ${arm.about}`),
+      lab.arms.map((arm) => wrapped(arm.about, `  ${arm.kind.padEnd(KIND_WIDTH)}`)),
     ),
     section(
-      "Parameters",
-      Object.entries(lab.params).map(([name, [value, about]]) => `${name}=${value}  ${about}`),
+      "Parameters (--param name=value)",
+      params.map(([name, [value, about]]) => wrapped(about, `  ${`${name}=${value}`.padEnd(14)}`)),
     ),
-    section("Seen in production", [story.reports.join(", ")]),
+    section("Seen in production", [wrapped(story.reports.join(", "), "  ")]),
   ].join("\n\n");
 }
 
@@ -55,31 +54,27 @@ export function labExplanation(lab: Lab, paint: ChalkInstance): string {
 export function labOpening(lab: Lab, paint: ChalkInstance): string {
   return [
     "",
-    paint.bold.inverse(` ${lab.name} `) + ` ${lab.summary}`,
-    ...wrapped(lab.story.see, "  "),
-    ...wrapped(lab.story.why, "  ").map((line) => paint.dim(line)),
+    paint.bold.inverse(` ${lab.name} `),
+    wrapped(lab.summary, "  "),
+    wrapped(lab.story.see, "  "),
+    paint.dim(wrapped(lab.story.why, "  ")),
   ].join("\n");
 }
 
-const KIND_WORDS: Readonly<Record<ArmKind, string>> = {
-  broken: "broken ",
-  control: "control",
-  fixed: "fixed  ",
-  myth: "myth   ",
-};
-
 /** What an arm says while it runs. */
 export function sayLine(text: string): string {
-  return wrapped(text, "  ").join("\n");
+  return wrapped(text, "  ");
 }
+
+const KIND_WIDTH = "control ".length;
 
 /** The heading of an arm. */
 export function armHeading(
   arm: { readonly kind: ArmKind; readonly about: string },
   paint: ChalkInstance,
 ): string {
-  const [first = "", ...rest] = wrapped(arm.about, " ".repeat(KIND_WORDS.broken.length + 1));
-  return [`${paint.bold(KIND_WORDS[arm.kind])} ${first.trimStart()}`, ...rest].join("\n");
+  const kind = arm.kind.padEnd(KIND_WIDTH);
+  return wrapped(arm.about, kind).replace(kind, paint.bold(kind));
 }
 
 /** A prediction, told before the run. */
@@ -95,10 +90,8 @@ export function predictionLine(
 export function armOutcome(arm: ArmResult, paint: ChalkInstance): string {
   return [
     ...(arm.claims.length > 0 ? [claimTable(arm.claims, paint)] : []),
-    ...arm.notes.flatMap((note) => wrapped(`note: ${note}`, "  ")),
-    ...(arm.reason === undefined
-      ? []
-      : wrapped(`${arm.verdict}: ${arm.reason}`, "  ").map((line) => paint.yellow(line))),
+    ...arm.notes.map((note) => wrapped(note, "  note: ")),
+    ...(arm.reason === undefined ? [] : [paint.yellow(wrapped(arm.reason, `  ${arm.verdict}: `))]),
     ...arm.leftBehind.map((left) => paint.red(`  left behind: ${left}`)),
     "",
   ].join("\n");
@@ -109,14 +102,14 @@ function claimTable(claims: readonly Claim[], paint: ChalkInstance): string {
     ...PLAIN_TABLE,
     head: ["", "predicted", "measured", ""].map((head) => paint.dim(head)),
     colAligns: ["left", "right", "right", "left"],
-    colWidths: [44, 15, 15, 4],
+    colWidths: [40, 14, 14, 4],
     wordWrap: true,
   });
   for (const claim of claims)
     table.push([claim.text, value(claim.predicted), value(claim.measured), mark(claim, paint)]);
   return [
     indent(table.toString()),
-    ...explanations(claims).flatMap((line) => wrapped(`* ${line}`, "  ")),
+    ...explanations(claims).map((line) => wrapped(line, "  * ")),
   ].join("\n");
 }
 
@@ -139,36 +132,28 @@ function value(of: number | string): string {
   return typeof of === "number" ? count(of) : of;
 }
 
-const STATES_SHOWN: readonly TcpState[] = [
-  "ESTABLISHED",
-  "SYN_SENT",
-  "FIN_WAIT2",
-  "TIME_WAIT",
-  "CLOSE_WAIT",
-  "LISTEN",
-];
-
-/** The connections of an arm while it runs: a small table for a terminal. */
+/** The connections of an arm while it runs, in all 11 states: a small table for a terminal. */
 export function sampleTable({ tMs, clients, server }: Sample): string {
-  const row = (name: string, counts: Sample["clients"]): string =>
-    `  ${name.padEnd(9)}${STATES_SHOWN.map((state) => count(counts[state]).padStart(12)).join("")}`;
+  const head = row(`after ${(tMs / 1_000).toFixed(1)} s`, "clients", "server");
+  const states = Object.keys(clients) as TcpState[];
   return [
-    `  ${`${(tMs / 1_000).toFixed(1)} s`.padEnd(9)}${STATES_SHOWN.map((state) => state.padStart(12)).join("")}`,
-    row("clients", clients),
-    row("server", server),
+    head,
+    ...states.map((state) => row(state, count(clients[state]), count(server[state]))),
   ].join("\n");
 }
 
-/** The same as one line, for a pipe. */
+function row(name: string, clients: string, server: string): string {
+  return `    ${name.padEnd(14)}${clients.padStart(10)}${server.padStart(10)}`;
+}
+
+/** The same as one line, for a pipe: only the states that there are. */
 export function sampleLine({ tMs, clients, server }: Sample): string {
-  const part = (name: string, counts: Sample["clients"]): string =>
-    [
-      name,
-      ...STATES_SHOWN.filter((state) => counts[state] > 0).map(
-        (state) => `${state} ${counts[state]}`,
-      ),
-    ].join(" ");
-  return `  ${(tMs / 1_000).toFixed(1)} s  ${part("clients", clients)} | ${part("server", server)}`;
+  const part = (counts: Sample["clients"]): string =>
+    Object.entries(counts)
+      .filter(([, many]) => many > 0)
+      .map(([state, many]) => `${state} ${count(many)}`)
+      .join(" ") || "none";
+  return `  after ${(tMs / 1_000).toFixed(1)} s: clients ${part(clients)}; server ${part(server)}`;
 }
 
 /** One line for each lab at the end: arms, claims that held, verdict, seconds. */
@@ -202,20 +187,4 @@ function indent(text: string): string {
     .split("\n")
     .map((line) => `  ${line}`.trimEnd())
     .join("\n");
-}
-
-/** Breaks a text into lines of at most 80 columns, each with the given margin. Commands (`$ ...`) stay whole. */
-function wrapped(text: string, margin: string): string[] {
-  if (/^(\$| {4})/.test(text)) return [margin + text];
-  const lines: string[] = [];
-  let line = margin;
-  for (const word of text.split(" ")) {
-    const isFull = line.length + word.length + 1 > WIDTH;
-    if (isFull && line !== margin) {
-      lines.push(line);
-      line = margin;
-    }
-    line += line === margin ? word : ` ${word}`;
-  }
-  return [...lines, line];
 }

@@ -1,6 +1,7 @@
 /** narrator: follows a lab as it runs and tells it line by line. */
 import type { Lab } from "../lab/define.ts";
 import type { RunOptions } from "../lab/run.ts";
+import { wrapped } from "./format.ts";
 import {
   armHeading,
   armOutcome,
@@ -27,7 +28,11 @@ export function narrator(
   withStory: boolean,
 ): Required<Pick<RunOptions, "onArm" | "onEvent" | "onArmEnd">> {
   const paint = theme(stage.color.out);
-  stage.out(withStory ? labOpening(lab, paint) : `\n${paint.bold(lab.name)}: ${lab.summary}`);
+  stage.out(
+    withStory
+      ? labOpening(lab, paint)
+      : `\n${wrapped(lab.summary, `${lab.name}: `).replace(lab.name, paint.bold(lab.name))}`,
+  );
   stage.out("");
   return {
     onArm: (arm) => stage.out(armHeading(arm, paint)),

@@ -1,5 +1,6 @@
 /** server-report: what a server says about itself: a status line, and plain words when it runs out of descriptors. */
 
+import { wrapped } from "./format.ts";
 import type { ServerStatus } from "../programs/server.ts";
 
 /** One line of at most 80 columns for an address of usual length. */
@@ -23,18 +24,21 @@ export function exhaustionReport(status: ServerStatus): string {
     closeWait > 0
       ? `${closeWait} of them are sockets in CLOSE_WAIT: the peer has closed, this program has not. That is a leak.`
       : "None is in CLOSE_WAIT: the connections are in use. That is load, not a leak.";
+  const sums = `${passiveOpens} handshakes (TcpPassiveOpens) - ${accepted} seen by the program - ${queued} in the accept queue.`;
   return [
-    `Out of descriptors: ${descriptors.open} open, limit ${descriptors.limit}; a trial open("/dev/null") fails with EMFILE.`,
+    `Out of descriptors: ${descriptors.open} of ${descriptors.limit}. A trial open("/dev/null") fails: EMFILE.`,
     cause,
     "Node reports nothing: libuv accepts each further connection and closes it at once, without an event.",
-    `${shedWords(status)}: ${passiveOpens} handshakes (TcpPassiveOpens) - ${accepted} seen by the program - ${queued} in the accept queue.`,
+    `${shedWords(status)}: ${sums}`,
     ...(otherListeners > 0
       ? [
           `"At most", for ${otherListeners} other listeners in this network namespace count there too.`,
         ]
       : []),
     "Ways out: close what is leaked; a higher limit (ulimit -n, prlimit, LimitNOFILE=); server.maxConnections.",
-  ].join("\n");
+  ]
+    .map((sentence) => wrapped(sentence))
+    .join("\n");
 }
 
 function shedWords(status: ServerStatus): string {
