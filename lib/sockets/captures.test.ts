@@ -49,6 +49,8 @@ describe("the 23 connections", () => {
     ["lsof-4.95-linux", "lsof", HELD],
     ["lsof-fields-4.95-linux", "lsof-fields", HELD],
     ["lsof-fields0-4.95-linux", "lsof-fields", HELD],
+    ["uniq-ss-6.1-linux", "tally", TWENTY_THREE],
+    ["uniq-netstat-2.10-linux", "tally", TWENTY_THREE],
   ])("are counted right in %s", (name, format, counts) => {
     const text = own(name);
     const parsed = parseSockets(text);

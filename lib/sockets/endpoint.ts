@@ -9,7 +9,9 @@ import { wholeNumber } from "./lines.ts";
  */
 export function colonEndpoint(word: string): Endpoint | undefined {
   const colon = word.lastIndexOf(":");
-  return colon < 0 ? undefined : endpoint(word.slice(0, colon), word.slice(colon + 1));
+  const port = word.slice(colon + 1);
+  // No port has a dot in it: then it is an address, or one whose port is behind that dot.
+  return colon < 0 || port.includes(".") ? undefined : endpoint(word.slice(0, colon), port);
 }
 
 /** Reads `127.0.0.1.80`, `*.*`, `::1.6012`, `localhost.smtp`: BSD and its children put the port behind the last dot. */

@@ -20,7 +20,8 @@ export const netstatLinux: Format = {
   open: (sink) => new NetstatLinuxReader(sink),
 };
 
-const HEADER = /^Proto Recv-Q Send-Q +Local Address +Foreign Address +State/;
+/** In any language: net-tools translates everything behind the queues. BSD has its state in brackets. */
+const HEADER = /^Proto Recv-Q Send-Q (?!.*\(state\))/;
 const UNIX_HEADER = /^Proto RefCnt Flags +Type/;
 /** The synthetic layout that no netstat prints: its port columns move everything behind them. */
 const PORT_COLUMNS = /^Proto Recv-Q Send-Q +Local Address +Port +Foreign Address +Port/;
@@ -190,10 +191,16 @@ function isRow(words: readonly string[]): boolean {
   if (kind === undefined || wholeNumber(recvQ) === undefined || wholeNumber(sendQ) === undefined)
     return false;
   return (
-    local.includes(":") &&
-    remote.includes(":") &&
+    hasColonPort(local) &&
+    hasColonPort(remote) &&
     (kind !== "tcp" || stateNamed(state) !== undefined)
   );
+}
+
+/** Where BSD prints an IPv6 address there is a dot behind the last colon. */
+function hasColonPort(word: string): boolean {
+  const colon = word.lastIndexOf(":");
+  return colon >= 0 && word.lastIndexOf(".") < colon;
 }
 
 function refuse(reason: string, { text, number }: Row): never {

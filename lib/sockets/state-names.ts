@@ -8,26 +8,36 @@
 import type { TcpState } from "./record.ts";
 
 const SPELLINGS: Readonly<Record<TcpState, readonly string[]>> = {
-  ESTABLISHED: ["ESTABLISHED", "ESTAB", "VERBUNDEN", "HERGESTELLT"],
-  SYN_SENT: ["SYN_SENT", "SYN-SENT", "SYN_SEND", "SYN_GESENDET"],
+  ESTABLISHED: ["ESTABLISHED", "ESTAB", "VERBUNDEN", "HERGESTELLT", "ESTABELECIDA"],
+  SYN_SENT: ["SYN_SENT", "SYN-SENT", "SYN_SEND", "SYN_GESENDET", "SYN_ENVIADO"],
   // A request that waits for its last ACK is NEW_SYN_RECV inside the kernel; it tells everybody SYN_RECV.
-  SYN_RECV: ["SYN_RECV", "SYN-RECV", "SYN_RCVD", "SYN_RECEIVED", "SYN_RECVD", "SYN_EMPFANGEN"],
-  FIN_WAIT1: ["FIN_WAIT1", "FIN-WAIT-1", "FIN_WAIT_1", "FIN_WARTEN_1"],
-  FIN_WAIT2: ["FIN_WAIT2", "FIN-WAIT-2", "FIN_WAIT_2", "FIN_WARTEN_2"],
+  SYN_RECV: [
+    "SYN_RECV",
+    "SYN-RECV",
+    "SYN_RCVD",
+    "SYN_RECEIVED",
+    "SYN_RECVD",
+    "SYN_EMPFANGEN",
+    "SYN_RECEBIDO",
+  ],
+  FIN_WAIT1: ["FIN_WAIT1", "FIN-WAIT-1", "FIN_WAIT_1", "FIN_WARTEN_1", "ESPERA_FIN1"],
+  FIN_WAIT2: ["FIN_WAIT2", "FIN-WAIT-2", "FIN_WAIT_2", "FIN_WARTEN_2", "ESPERA_FIN2"],
   TIME_WAIT: ["TIME_WAIT", "TIME-WAIT", "TIMED_WAIT", "WARTEND"],
   // Opened or bound, but neither listening nor connected: no state of RFC 9293 fits but CLOSED.
-  CLOSE: ["CLOSE", "CLOSED", "UNCONN", "BOUND", "IDLE", "DELETE_TCB"],
-  CLOSE_WAIT: ["CLOSE_WAIT", "CLOSE-WAIT", "SCHLIESSEN_WARTEN"],
-  LAST_ACK: ["LAST_ACK", "LAST-ACK", "LETZTES_ACK"],
+  CLOSE: ["CLOSE", "CLOSED", "UNCONN", "BOUND", "IDLE", "DELETE_TCB", "FECHAR"],
+  CLOSE_WAIT: ["CLOSE_WAIT", "CLOSE-WAIT", "SCHLIESSEN_WARTEN", "ESPERANDO_FECHAR"],
+  LAST_ACK: ["LAST_ACK", "LAST-ACK", "LETZTES_ACK", "ÚLTIMO_ACK"],
   LISTEN: [
     "LISTEN",
     "LISTENING",
     "ABHÖREN",
-    // The same word in code page 850, read as Latin-1; and read as UTF-8 by somebody before us.
+    // The same word in code page 850, read as Latin-1; by somebody before us as UTF-8 or as Windows-1252.
     "ABH\u0099REN",
     "ABH\uFFFDREN",
+    "ABH\u2122REN",
+    "OUÇA",
   ],
-  CLOSING: ["CLOSING", "SCHLIESSEND"],
+  CLOSING: ["CLOSING", "SCHLIESSEND", "FECHANDO"],
 };
 
 const STATE_OF: ReadonlyMap<string, TcpState> = new Map(

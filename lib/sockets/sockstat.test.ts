@@ -1,0 +1,42 @@
+import { describe, expect, it } from "vitest";
+import { parseSockets } from "./parse.ts";
+
+describe("sockstat", () => {
+  it("names process and descriptor, and has no state without -s", () => {
+    const parsed = parseSockets(
+      `USER    COMMAND     PID     FD  PROTO  LOCAL ADDRESS    FOREIGN ADDRESS
+root    python2.7   1294    41  tcp4   127.0.0.1:61115  127.0.0.1:4506
+root    syslogd     800     6   udp4   *:514            *:*
+root    devd        600     4   stream /var/run/devd.pipe
+?       ?           ?       ?   tcp4   127.0.0.1:61116  127.0.0.1:4506
+`,
+    );
+    expect(parsed).toMatchObject({ format: "sockstat", unstated: 2, udp: 1 });
+    expect(parsed.records[0]).toMatchObject({
+      family: 4,
+      local: { address: "127.0.0.1", port: 61115 },
+      owners: [{ pid: 1294, name: "python2.7", fd: 41 }],
+      uid: "root",
+    });
+    expect(parsed.records[2]).toMatchObject({ owners: [] });
+  });
+
+  it("takes command and pid apart where their columns ran into each other", () => {
+    const { records } = parseSockets(
+      `USER     COMMAND    PID   FD PROTO  LOCAL ADDRESS    FOREIGN ADDRESS
+salt-master python2.781106 35 tcp4  127.0.0.1:61115  127.0.0.1:4506
+`,
+    );
+    expect(records).toMatchObject([{ owners: [{ pid: 81106, name: "python2.7", fd: 35 }] }]);
+  });
+
+  it("reads the states of -s", () => {
+    const { counts } = parseSockets(
+      `USER     COMMAND    PID   FD PROTO  LOCAL ADDRESS         FOREIGN ADDRESS       STATE
+root     sshd       700   4  tcp6   *:22                  *:*                   LISTEN
+root     sshd       701   4  tcp4   10.0.0.1:22           10.0.0.2:50000        ESTABLISHED
+`,
+    );
+    expect(counts).toMatchObject({ LISTEN: 1, ESTABLISHED: 1 });
+  });
+});
