@@ -5,7 +5,8 @@ import { describe, expect, it } from "vitest";
 import { decodeText } from "./decode.ts";
 import { identityOf } from "./identity.ts";
 import { countSockets, parseSockets } from "./parse.ts";
-import { emptyCounts, type SocketRecord, type StateCounts } from "./record.ts";
+import { emptyCounts, type Endpoint, type SocketRecord, type StateCounts } from "./record.ts";
+import { stateNamed, stateOfCode } from "./state-names.ts";
 
 const OWN = join(import.meta.dirname, "fixtures");
 const SHARED = process.env["TFL_FIXTURES"] ?? join(import.meta.dirname, "../../../shared/fixtures");
@@ -134,3 +135,69 @@ describe("shared captures", () => {
       expect(countSockets(text, "auto", options).counts).toEqual(parsed.counts);
     });
 });
+
+/** What jc (github.com/kellyjonbrazil/jc) says about the same text: another program, by other people. */
+describe("records of shared captures, beside those of jc", () => {
+  const files = existsSync(join(SHARED, "expected-counts.json"))
+    ? Object.keys(
+        JSON.parse(readFileSync(join(SHARED, "expected-counts.json"), "utf8")) as Expected,
+      ).filter(
+        // jc loses the protocol of lsof's rows.
+        (file) => file.startsWith("jc/") && !file.includes("lsof"),
+      )
+    : [];
+
+  for (const file of files)
+    it(`have the same endpoints, states and queues: ${file}`, () => {
+      const text = decodeText(readFileSync(join(SHARED, file)));
+      const theirs = JSON.parse(
+        readFileSync(join(SHARED, file.replace(/\.out$|(?<=net_tcp)$/, ".json")), "utf8"),
+      ) as JcRow[];
+      const tcp = theirs.filter(({ proto, netid, entry }) =>
+        /^tcp/i.test(proto ?? netid ?? (entry === undefined ? "" : "tcp")),
+      );
+      const { records } = parseSockets(text, "auto", { protocol: "tcp" });
+      const ours = records.filter(({ protocol }) => protocol === "tcp");
+      expect(ours.map(ourFacts)).toEqual(tcp.map(theirFacts));
+    });
+});
+
+type JcRow = Readonly<
+  Partial<Record<"proto" | "netid" | "entry" | "state" | "local_address", string>> &
+    Partial<Record<"foreign_address" | "remote_address" | "peer_address", string>> &
+    Partial<Record<"local_port" | "foreign_port" | "remote_port" | "peer_port", string | number>> &
+    Partial<Record<"recv_q" | "send_q", number>> &
+    Partial<Record<"rx_queue" | "tx_queue", string>>
+>;
+
+function ourFacts({ local, remote, state, recvQ, sendQ }: SocketRecord): string {
+  const port = (value: Endpoint["port"]): string => String(value ?? "any");
+  return [local.address, port(local.port), remote.address, port(remote.port), state, recvQ, sendQ]
+    .slice(0, recvQ === undefined || sendQ === undefined ? 5 : 7)
+    .join(" ");
+}
+
+function theirFacts(row: JcRow): string {
+  const address = (text = ""): string => text.replaceAll(/[[\]]|%.*$/g, "");
+  const port = (value: string | number = "*"): string =>
+    /^[*0]$/.test(String(value)) ? "any" : String(value);
+  const remote = row.foreign_address ?? row.remote_address ?? row.peer_address;
+  const remotePort = row.foreign_port ?? row.remote_port ?? row.peer_port;
+  const state =
+    row.entry === undefined
+      ? stateNamed(row.state ?? "")
+      : stateOfCode(Number.parseInt(row.state ?? "", 16));
+  const hex = (text: string): number => Number.parseInt(text, 16);
+  const queues = [
+    row.recv_q ?? (row.rx_queue === undefined ? undefined : hex(row.rx_queue)),
+    row.send_q ?? (row.tx_queue === undefined ? undefined : hex(row.tx_queue)),
+  ].filter((queue) => queue !== undefined);
+  return [
+    address(row.local_address),
+    port(row.local_port),
+    address(remote),
+    port(remotePort),
+    state,
+    ...queues,
+  ].join(" ");
+}
