@@ -41,7 +41,14 @@ export function processIo(): Io {
     controller.abort();
   };
   for (const [name, code] of Object.entries(SIGNALS)) process.on(name, () => interrupt(code));
-  for (const stream of [process.stdout, process.stderr]) stream.on("error", readerLeft(interrupt));
+  process.stdout.on(
+    "error",
+    onlyEpipe(() => interrupt(0)),
+  );
+  process.stderr.on(
+    "error",
+    onlyEpipe(() => undefined),
+  ); // Talk that nobody hears is no reason to stop.
   const live = liveText(process.stderr);
   return {
     out: (text) => {
@@ -66,10 +73,10 @@ export function processIo(): Io {
 }
 
 /** `states --watch | head -1` is no error: the reader has what it wanted. */
-function readerLeft(interrupt: (code: number) => void): (error: NodeJS.ErrnoException) => void {
+function onlyEpipe(react: () => void): (error: NodeJS.ErrnoException) => void {
   return (error) => {
     if (error.code !== "EPIPE") throw error;
-    interrupt(0);
+    react();
   };
 }
 

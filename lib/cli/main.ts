@@ -59,6 +59,8 @@ export function command<F extends Flags>(command: Command<F>): AnyCommand {
 export async function main(program: AnyCommand | CommandGroup): Promise<never> {
   const io = processIo();
   const argv = process.argv.slice(2);
+  // A socket in CLOSE_WAIT that nobody reads is idle for libuv: on its own it would let the process end.
+  setInterval(() => undefined, 2 ** 31 - 1);
   const code = await (
     "commands" in program ? runGroup(program, argv, io) : program.main(argv, io)
   ).catch((error: unknown) => explain(program.name, error, io));

@@ -68,7 +68,11 @@ function listen(
   { host, port, backlog }: ServeOptions,
 ): Promise<AddressInfo> {
   return new Promise((resolve, reject) => {
-    server.once("error", reject);
+    server.once("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "EADDRINUSE")
+        error.message += `\n  Who listens there: states --by process --port ${port}. Or take another port: --port N`;
+      reject(error);
+    });
     server.listen({ host, port, backlog }, () => resolve(server.address() as AddressInfo));
   });
 }

@@ -1,0 +1,166 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { readProcNet } from "../lib/sockets/capture.ts";
+import { listenerView } from "../lib/sockets/listener.ts";
+import {
+  freePort,
+  killAll,
+  lastJson,
+  run,
+  start,
+  startServer,
+  until,
+} from "../lib/testing/programs.ts";
+
+afterEach(killAll);
+
+describe("bomb", () => {
+  it("opens and closes 23 connections, keeps 23 TIME_WAIT, and agrees with the kernel's counter", async () => {
+    const server = await startServer();
+    const finished = await run("bomb", ["--port", `${server.port}`, "--count", "23", "--json"]);
+    const result = lastJson(finished) as { counters: Record<string, number> };
+    expect(finished.code).toBe(0);
+    expect(result).toMatchObject({
+      attempts: 23,
+      successes: 23,
+      failures: {},
+      closedFirst: { us: 23, server: 0 },
+    });
+    expect(result.counters["TcpActiveOpens"]).toBeGreaterThanOrEqual(23);
+    const { clients } = await until(
+      () => listenerView(readProcNet(), new Set([server.port])),
+      (now) => now.clients.TIME_WAIT === 23,
+    );
+    expect(clients.TIME_WAIT).toBe(23);
+  });
+
+  it("leaves no TIME_WAIT with --leave reset", async () => {
+    const server = await startServer();
+    await run("bomb", ["--port", `${server.port}`, "--count", "23", "--leave", "reset"]);
+    const { clients } = await until(
+      () => listenerView(readProcNet(), new Set([server.port])),
+      (now) => now.server.ESTABLISHED === 0,
+    );
+    expect(clients.TIME_WAIT).toBe(0);
+  });
+
+  it("leaves the TIME_WAIT to the server with --leave wait", async () => {
+    const server = await startServer(["--behave", "close-first"]);
+    const finished = await run("bomb", [
+      "--port",
+      `${server.port}`,
+      "--count",
+      "23",
+      "--leave",
+      "wait",
+      "--json",
+    ]);
+    expect(lastJson(finished)).toMatchObject({ successes: 23, closedFirst: { us: 0, server: 23 } });
+    expect(listenerView(readProcNet(), new Set([server.port])).clients.TIME_WAIT).toBe(0);
+  });
+
+  it("walks explicit local ports in order, from the start of the range", async () => {
+    const server = await startServer();
+    await run("bomb", ["--port", `${server.port}`, "--count", "23", "--walk-ports"]);
+    const rows = await until(
+      () =>
+        readProcNet().filter(
+          ({ state, remote }) => state === "TIME_WAIT" && remote.port === server.port,
+        ),
+      (now) => now.length >= 22,
+    );
+    const ports = rows.map(({ local }) => Number(local.port)).sort((a, b) => a - b);
+    // A port of the range that another program listens on is skipped with EADDRINUSE.
+    expect(ports.at(-1)! - ports[0]!).toBeLessThan(24);
+  });
+
+  it("says that it cannot exhaust this machine where tcp_tw_reuse gives ports back, and what can", async () => {
+    const port = await freePort();
+    const { stderr } = await run("bomb", ["--port", `${port}`]);
+    expect(stderr).toMatch(
+      /EADDRNOTAVAIL after [\d,]+ connections|make lab\s+NAME=time-wait-exhaustion/,
+    );
+  });
+
+  it("stops at the first error, names it, and exits with 1 when nothing succeeded", async () => {
+    const port = await freePort();
+    const { code, stdout } = await run("bomb", ["--port", `${port}`, "--count", "23"]);
+    expect(code).toBe(1);
+    expect(stdout).toContain("0 of 1 succeeded");
+    expect(stdout).toContain(`ECONNREFUSED 1 (the first: connect ECONNREFUSED 127.0.0.1:${port})`);
+  });
+
+  it("goes on after errors with --keep-going", async () => {
+    const port = await freePort();
+    const finished = await run("bomb", [
+      "--port",
+      `${port}`,
+      "--count",
+      "23",
+      "--keep-going",
+      "--json",
+    ]);
+    expect(lastJson(finished)).toMatchObject({
+      attempts: 23,
+      failures: { ECONNREFUSED: { count: 23 } },
+    });
+  });
+
+  it("keeps to --rate", async () => {
+    const server = await startServer();
+    const flags = ["--port", `${server.port}`, "--rate", "230", "--duration-ms", "500", "--json"];
+    const { attempts, durationMs } = lastJson(await run("bomb", flags)) as Record<string, number>;
+    expect(attempts).toBeLessThanOrEqual(1 + (230 * durationMs!) / 1_000);
+    expect(attempts).toBeGreaterThan(23);
+  });
+
+  it("sums up at Ctrl-C and exits with 130", async () => {
+    const server = await startServer();
+    const bomb = start("bomb", [
+      "--port",
+      `${server.port}`,
+      "--rate",
+      "100",
+      "--duration-ms",
+      "60000",
+      "--json",
+    ]);
+    await until(
+      () => listenerView(readProcNet(), new Set([server.port])).clients.TIME_WAIT,
+      (timeWaits) => timeWaits > 3,
+    );
+    bomb.child.kill("SIGINT");
+    const finished = await bomb.finished;
+    expect(finished.code).toBe(130);
+    expect(lastJson(finished)["successes"]).toBeGreaterThan(3);
+  });
+
+  it("ends at Ctrl-C also while it waits for a server that never closes", async () => {
+    const server = await startServer();
+    const bomb = start("bomb", [
+      "--port",
+      `${server.port}`,
+      "--leave",
+      "wait",
+      "--duration-ms",
+      "60000",
+    ]);
+    await until(
+      () => listenerView(readProcNet(), new Set([server.port])).clients.ESTABLISHED,
+      (established) => established === 1,
+    );
+    bomb.child.kill("SIGINT");
+    expect((await bomb.finished).code).toBe(130);
+  });
+
+  it.each([
+    [["--count", "abc"], '--count: expected a whole number of at least 1, got "abc"'],
+    [["--count", "-1"], "--count: expected a whole number"],
+    [["--rate", "1e3"], "--rate: expected a whole number"],
+    [["--leave", "politely"], "--leave: expected one of end, reset, wait"],
+    [["--host", "192.0.2.1"], "not a loopback address"],
+  ])("refuses %j with exit code 2", async (flags, reason) => {
+    const { code, stdout, stderr } = await run("bomb", flags);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toContain(reason);
+  });
+});

@@ -1,0 +1,127 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { readProcNet } from "../lib/sockets/capture.ts";
+import { listenerView } from "../lib/sockets/listener.ts";
+import {
+  freePort,
+  killAll,
+  lastJson,
+  run,
+  start,
+  startServer,
+  until,
+} from "../lib/testing/programs.ts";
+
+afterEach(killAll);
+
+describe("client", () => {
+  it("makes CONNECTIONS connections at once, each echoed, and leaves as planned", async () => {
+    const server = await startServer();
+    const env = { CONNECTIONS: "23", HOST: "localhost", PORT: `${server.port}` };
+    const finished = await run("client", ["--json", "--messages", "3"], { env });
+    expect(finished.code).toBe(0);
+    expect(lastJson(finished)).toMatchObject({
+      connections: 23,
+      connected: 23,
+      echoes: 69,
+      left: 23,
+      failures: {},
+    });
+    server.child.kill("SIGTERM");
+    expect(lastJson(await server.finished)).toMatchObject({ accepted: 23 });
+  });
+
+  it("names the errno when nobody listens, and exits with 1", async () => {
+    const port = await freePort();
+    const { code, stdout } = await run("client", ["--port", `${port}`]);
+    expect(code).toBe(1);
+    expect(stdout).toContain(`ECONNREFUSED 1 (the first: connect ECONNREFUSED 127.0.0.1:${port})`);
+  });
+
+  it("says that the server closed first", async () => {
+    const server = await startServer(["--behave", "close-first"]);
+    const finished = await run("client", [
+      "--port",
+      `${server.port}`,
+      "--messages",
+      "0",
+      "--hold-ms",
+      "5000",
+      "--json",
+    ]);
+    expect(lastJson(finished)).toMatchObject({ connected: 1, left: 0, peerClosed: 1 });
+    expect(finished.code).toBe(1);
+  });
+
+  it("gives up after --timeout-ms when the server never answers", async () => {
+    const server = await startServer(["--behave", "stall"]);
+    const { code, stdout } = await run("client", [
+      "--port",
+      `${server.port}`,
+      "--timeout-ms",
+      "100",
+    ]);
+    expect(code).toBe(1);
+    expect(stdout).toContain("ETIMEDOUT 1");
+    expect(stdout).toContain("our own limit, not the kernel's");
+  });
+
+  it.each([
+    ["end", { TIME_WAIT: 23 }],
+    ["reset", { TIME_WAIT: 0, ESTABLISHED: 0 }],
+  ])("leaves with --leave %s and the states %j", async (how, states) => {
+    const server = await startServer();
+    await run("client", ["--port", `${server.port}`, "--connections", "23", "--leave", how]);
+    const { clients } = await until(
+      () => listenerView(readProcNet(), new Set([server.port])),
+      (now) => now.server.CLOSE_WAIT + now.server.LAST_ACK + now.server.ESTABLISHED === 0,
+    );
+    expect(clients).toMatchObject(states);
+  });
+
+  it("with --leave half-close waits in FIN_WAIT2, as the owner, for a peer that never closes", async () => {
+    const server = await startServer(["--leak"]);
+    const client = start("client", [
+      "--port",
+      `${server.port}`,
+      "-c",
+      "23",
+      "--leave",
+      "half-close",
+    ]);
+    const waiting = await until(
+      () =>
+        readProcNet().filter(
+          ({ state, remote }) => state === "FIN_WAIT2" && remote.port === server.port,
+        ),
+      (rows) => rows.length === 23,
+    );
+    expect(waiting.every(({ inode }) => inode !== 0)).toBe(true);
+    client.child.kill("SIGINT");
+    expect((await client.finished).code).toBe(130);
+  });
+
+  it("with --leave abandon keeps the connection when the server has closed: CLOSE_WAIT on our side", async () => {
+    const server = await startServer(["--behave", "close-first"]);
+    const flags = ["--port", `${server.port}`, "-c", "23", "--messages", "0", "--leave", "abandon"];
+    const client = start("client", flags);
+    const { clients } = await until(
+      () => listenerView(readProcNet(), new Set([server.port])),
+      (now) => now.clients.CLOSE_WAIT === 23,
+    );
+    expect(clients.CLOSE_WAIT).toBe(23);
+    client.child.kill("SIGINT");
+    expect((await client.finished).code).toBe(130);
+  });
+
+  it("refuses a crowd for somebody else's server, and says how to allow it", async () => {
+    const { code, stderr } = await run("client", ["--host", "192.0.2.1", "--connections", "2"]);
+    expect(code).toBe(2);
+    expect(stderr).toContain("--allow-remote");
+  });
+
+  it("refuses a name that does not resolve with exit code 2", async () => {
+    const { code, stderr } = await run("client", ["--host", "no-such-host.invalid"]);
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/ENOTFOUND|EAI_AGAIN/);
+  });
+});

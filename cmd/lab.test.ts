@@ -1,0 +1,214 @@
+import { readFileSync } from "node:fs";
+import { afterEach, beforeAll, describe, expect, it } from "vitest";
+import { allPids, commandLine } from "../lib/kernel/process.ts";
+import { findRung, networkNamespace } from "../lib/kernel/sandbox.ts";
+import type { LabResult } from "../lib/lab/result.ts";
+import { killAll, lastJson, run, start, until } from "../lib/testing/programs.ts";
+
+let cannotSandbox: string | undefined;
+beforeAll(async () => {
+  cannotSandbox = await findRung().then(
+    () => undefined,
+    (error: unknown) => (error as Error).message,
+  );
+});
+afterEach(killAll);
+
+/** Processes of this suite that live in another network namespace than we do. */
+function sandboxed(): string[] {
+  return allPids().flatMap((pid) => {
+    try {
+      const words = commandLine(pid).join(" ");
+      return networkNamespace(pid) !== networkNamespace() && words.includes("/dist/")
+        ? [words]
+        : [];
+    } catch {
+      return [];
+    }
+  });
+}
+
+function labs(stdout: string): LabResult[] {
+  return JSON.parse(stdout) as LabResult[];
+}
+
+describe("lab list and explain", () => {
+  it("lists the labs, one a line", async () => {
+    const { code, stdout } = await run("lab", ["list"]);
+    expect(code).toBe(0);
+    const names = stdout
+      .trim()
+      .split("\n")
+      .map((line) => line.split(" ")[0]);
+    expect(names).toEqual(
+      expect.arrayContaining(["fd-leak", "multiplex", "time-wait-exhaustion", "ulimit"]),
+    );
+  });
+
+  it("explains a lab without running it, in at most 80 columns", async () => {
+    const { code, stdout } = await run("lab", ["explain", "fd-leak"]);
+    expect(code).toBe(0);
+    for (const heading of ["What you will see", "Why", "How to recognise it", "How to fix it"])
+      expect(stdout).toContain(heading);
+    expect(stdout.split("\n").filter((line) => line.length > 80)).toEqual([]);
+  });
+
+  it.each([
+    [["run", "no-such-lab"], 'there is no lab "no-such-lab"; there are: '],
+    [["run"], "needs names of labs"],
+    [["frobnicate"], "unknown command"],
+    [["run", "ulimit", "--param", "soft"], "expected name=number"],
+    [["run", "ulimit", "--param", "size=3"], 'no parameter "size"'],
+    [["run", "ulimit", "--arm", "left"], "expected one of all, broken"],
+  ])("refuses %j with exit code 2", async (flags, reason) => {
+    const { code, stdout, stderr } = await run("lab", flags);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toContain(reason);
+  });
+});
+
+describe("lab run", () => {
+  it("predicts and measures 23 ports to the last connection, as JSON of the published shape", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const flags = [
+      "run",
+      "time-wait-exhaustion",
+      "--arm",
+      "broken",
+      "--param",
+      "ports=23",
+      "--json",
+    ];
+    const { code, stdout } = await run("lab", flags);
+    const [result] = labs(stdout);
+    expect(result).toMatchObject({
+      version: 1,
+      lab: "time-wait-exhaustion",
+      verdict: "held",
+      params: { ports: 23 },
+    });
+    const [arm] = result!.arms;
+    expect(arm).toMatchObject({ kind: "broken", verdict: "held", leftBehind: [] });
+    const successes = arm!.claims.find(({ text }) => text.startsWith("connections until"))!;
+    expect(successes.predicted).toBe(23);
+    expect(successes.measured).toBe(23 + (successes.explained?.value ?? 0));
+    expect(arm!.claims).toContainEqual(
+      expect.objectContaining({
+        text: "the error",
+        predicted: "EADDRNOTAVAIL",
+        measured: "EADDRNOTAVAIL",
+        held: true,
+      }),
+    );
+    expect(code).toBe(0);
+  });
+
+  it("runs every arm of every lab, and all claims hold", { timeout: 120_000 }, async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const { code, stdout } = await run("lab", ["run", "--all", "--json"]);
+    const broken = labs(stdout).flatMap(({ lab, arms }) =>
+      arms.flatMap((arm) =>
+        arm.verdict === "held"
+          ? []
+          : [
+              {
+                lab,
+                about: arm.about,
+                reason: arm.reason,
+                claims: arm.claims.filter(({ held }) => !held),
+              },
+            ],
+      ),
+    );
+    expect(broken).toEqual([]);
+    expect(code).toBe(0);
+  });
+
+  it("prints at most 80 columns, and neither colour nor escape sequences in a pipe", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const { stdout } = await run("lab", ["run", "ulimit", "--arm", "myth", "--story"]);
+    expect(stdout).not.toContain("\u001B");
+    expect(stdout.split("\n").filter((line) => line.length > 80)).toEqual([]);
+  });
+
+  it("leaves nothing behind at Ctrl-C, and exits with 130", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const lab = start("lab", ["run", "time-wait-exhaustion"]);
+    await until(sandboxed, (processes) => processes.length >= 2);
+    lab.child.kill("SIGINT");
+    expect((await lab.finished).code).toBe(130);
+    await until(sandboxed, (processes) => processes.length === 0);
+  });
+
+  it("leaves nothing behind when it is killed with SIGKILL in the middle", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const before = readFileSync("/proc/sys/net/ipv4/tcp_tw_reuse", "utf8");
+    const lab = start("lab", ["run", "time-wait-exhaustion"]);
+    await until(sandboxed, (processes) => processes.length >= 2);
+    lab.child.kill("SIGKILL");
+    await lab.finished;
+    await until(sandboxed, (processes) => processes.length === 0);
+    expect(readFileSync("/proc/sys/net/ipv4/tcp_tw_reuse", "utf8")).toBe(before);
+  });
+
+  it("stops, and leaves nothing behind, when its reader has gone", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const lab = start("lab", ["run", "time-wait-exhaustion"]);
+    await until(lab.stdout, (text) => text.includes("broken"));
+    lab.child.stdout?.destroy();
+    expect((await lab.finished).stderr).not.toContain("    at ");
+    await until(sandboxed, (processes) => processes.length === 0);
+  });
+
+  it("skips with --here what would need a parameter changed, and changes none", async () => {
+    const before = readFileSync("/proc/sys/net/ipv4/ip_local_port_range", "utf8");
+    const { stdout } = await run("lab", [
+      "run",
+      "time-wait-exhaustion",
+      "--arm",
+      "broken",
+      "--here",
+      "--json",
+    ]);
+    const [arm] = labs(stdout)[0]!.arms;
+    expect(arm!.verdict).toBe("skipped");
+    expect(arm!.reason).toContain("--here changes no parameter");
+    expect(readFileSync("/proc/sys/net/ipv4/ip_local_port_range", "utf8")).toBe(before);
+  });
+});
+
+describe("lab shell", () => {
+  it("runs a command in a network of its own, with few ports and a lasting TIME_WAIT", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const script =
+      "cat /proc/sys/net/ipv4/ip_local_port_range /proc/sys/net/ipv4/tcp_tw_reuse; readlink /proc/self/ns/net";
+    const { code, stdout } = await run("lab", ["shell", "--", "sh", "-c", script]);
+    const [range, reuse, netns] = stdout.trim().split("\n");
+    expect({ code, range, reuse }).toEqual({ code: 0, range: "40000\t40999", reuse: "0" });
+    expect(netns).not.toBe(networkNamespace());
+  });
+
+  it("hands the command's exit code on", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    expect((await run("lab", ["shell", "--", "sh", "-c", "exit 23"])).code).toBe(23);
+  });
+
+  it("is joined by a second call, so that server and bomb meet; the bomb fills all 1,000 ports", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const server = start("lab", ["shell", "--", process.execPath, "dist/cmd/server.js"]);
+    await until(server.stderr, (text) => text.includes("listening"));
+    const bomb = await run("lab", ["shell", "--", process.execPath, "dist/cmd/bomb.js", "--json"]);
+    expect(bomb.stderr).toContain("joining");
+    const { successes, failures, counters } = lastJson(bomb) as {
+      successes: number;
+      failures: Record<string, unknown>;
+      counters: Record<string, number>;
+    };
+    expect(Object.keys(failures)).toEqual(["EADDRNOTAVAIL"]);
+    expect(successes).toBeGreaterThanOrEqual(1_000);
+    expect(successes).toBeLessThanOrEqual(1_000 + (counters["TcpOutRsts"] ?? 0));
+    server.child.kill("SIGKILL");
+    await server.finished;
+    await until(sandboxed, (processes) => processes.length === 0);
+  });
+});

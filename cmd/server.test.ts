@@ -1,0 +1,225 @@
+import { execFileSync } from "node:child_process";
+import { connect, type Socket } from "node:net";
+import { afterEach, describe, expect, it } from "vitest";
+import { openDescriptors } from "../lib/kernel/process.ts";
+import { readProcNet } from "../lib/sockets/capture.ts";
+import { listenerView } from "../lib/sockets/listener.ts";
+import { killAll, lastJson, run, start, startServer, until } from "../lib/testing/programs.ts";
+
+const sockets: Socket[] = [];
+afterEach(() => {
+  for (const socket of sockets.splice(0)) socket.destroy();
+  killAll();
+});
+
+function view(port: number): ReturnType<typeof listenerView> {
+  return listenerView(readProcNet(), new Set([port]));
+}
+
+/** Opens connections of our own, so that the test sees what a peer sees. */
+function open(port: number, count: number): Promise<Socket[]> {
+  const opening = Array.from({ length: count }, () => {
+    const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+    sockets.push(socket);
+    socket.on("error", () => undefined);
+    return new Promise<Socket>((resolve) => socket.once("connect", () => resolve(socket)));
+  });
+  return Promise.all(opening);
+}
+
+describe("server", () => {
+  it("sends back, in order, what arrives in pieces", async () => {
+    const server = await startServer();
+    const [socket] = await open(server.port, 1);
+    let text = "";
+    socket!.on("data", (chunk: Buffer) => (text += chunk.toString()));
+    for (const piece of ["to ", "be ", "or ", "not"]) socket!.write(piece);
+    expect(
+      await until(
+        () => text,
+        (now) => now.length >= 12,
+      ),
+    ).toBe("to be or not");
+  });
+
+  it("leaves 23 peers' closed connections in CLOSE_WAIT with LEAK=true, and ss agrees", async () => {
+    const server = await startServer([], { env: { LEAK: "true" } });
+    for (const socket of await open(server.port, 23)) socket.end();
+    const { server: states, clients } = await until(
+      () => view(server.port),
+      (now) => now.server.CLOSE_WAIT === 23,
+    );
+    expect(states.CLOSE_WAIT).toBe(23);
+    expect(clients.FIN_WAIT2).toBe(23);
+    const filter = `( sport = :${server.port} )`;
+    const ss = execFileSync("ss", ["-Htan", "state", "close-wait", filter], { encoding: "utf8" });
+    expect(ss.trim().split("\n")).toHaveLength(23);
+  });
+
+  it("closes when the peer closes, without LEAK: no CLOSE_WAIT stays", async () => {
+    const server = await startServer();
+    for (const socket of await open(server.port, 23)) socket.end();
+    await until(
+      () => view(server.port).clients,
+      (clients) => clients.TIME_WAIT === 23,
+    );
+    expect(view(server.port).server.CLOSE_WAIT).toBe(0);
+  });
+
+  it("with --behave close-first keeps the TIME_WAIT on its own side", async () => {
+    const server = await startServer(["--behave", "close-first"]);
+    for (const socket of await open(server.port, 23)) socket.on("end", () => socket.end()).resume();
+    const { clients } = await until(
+      () => view(server.port),
+      (now) => now.server.TIME_WAIT === 23,
+    );
+    expect(clients.TIME_WAIT).toBe(0);
+  });
+
+  it("with --behave reset answers a connection with RST", async () => {
+    const server = await startServer(["--behave", "reset"]);
+    const socket = connect({ port: server.port, host: "127.0.0.1" });
+    sockets.push(socket);
+    const error = await new Promise<NodeJS.ErrnoException>((resolve) =>
+      socket.on("error", resolve),
+    );
+    expect(error.code).toBe("ECONNRESET");
+  });
+
+  it("with --behave never-read lets the data wait in its receive queue", async () => {
+    const server = await startServer(["--behave", "never-read"]);
+    const [socket] = await open(server.port, 1);
+    socket!.write(Buffer.alloc(23));
+    const waiting = await until(
+      () =>
+        readProcNet().find(
+          ({ local, state }) => local.port === server.port && state === "ESTABLISHED",
+        )?.recvQ,
+      (bytes) => bytes === 23,
+    );
+    expect(waiting).toBe(23);
+  });
+
+  it("with --block-after stops accepting: further connections wait in the accept queue", async () => {
+    const server = await startServer([
+      "--block-after",
+      "1",
+      "--block-ms",
+      "20000",
+      "--backlog",
+      "128",
+    ]);
+    await open(server.port, 1);
+    await open(server.port, 23);
+    expect(
+      (
+        await until(
+          () => view(server.port),
+          (now) => now.queued === 23,
+        )
+      ).queued,
+    ).toBe(23);
+    server.child.kill("SIGKILL");
+  });
+
+  it("closes idle connections after --idle-timeout-ms, leak or not", async () => {
+    const server = await startServer(["--leak", "--idle-timeout-ms", "100"]);
+    await open(server.port, 23);
+    await until(
+      () => view(server.port).server.ESTABLISHED,
+      (established) => established === 0,
+    );
+    server.child.kill("SIGTERM");
+    expect(lastJson(await server.finished)).toMatchObject({ accepted: 23, open: 0 });
+  });
+
+  it("says how many connections were shed when its descriptors ran out, and that Node did not", async () => {
+    const server = await startServer(["--leak", "--status-interval-ms", "50"], {
+      through: ["prlimit", "--nofile=64:64"],
+    });
+    const room = 64 - Math.min(64, openDescriptors(server.pid));
+    await open(server.port, 64);
+    await until(server.stderr, (text) => text.includes("Ways out"));
+    server.child.kill("SIGTERM");
+    const finished = await server.finished;
+    const { accepted, shed, wasExhausted, descriptors } = lastJson(finished) as {
+      accepted: number;
+      shed: number;
+      wasExhausted: boolean;
+      descriptors: { open: number; limit: number };
+    };
+    expect({ wasExhausted, descriptors }).toMatchObject({
+      wasExhausted: true,
+      descriptors: { open: 64, limit: 64 },
+    });
+    expect(accepted).toBeGreaterThanOrEqual(room);
+    // On a machine with other servers the kernel's counter includes theirs: never fewer than were really shed.
+    expect(accepted + shed).toBeGreaterThanOrEqual(64);
+    expect(finished.stderr).toContain("Node reports nothing");
+    expect(finished.stderr).toContain("EMFILE");
+  });
+
+  it("refuses a busy port with exit code 2 and says EADDRINUSE", async () => {
+    const server = await startServer();
+    const { code, stderr } = await run("server", ["--port", `${server.port}`]);
+    expect(code).toBe(2);
+    expect(stderr).toContain("EADDRINUSE");
+    expect(stderr).toContain("states --by process");
+  });
+
+  it("ends with 130 at Ctrl-C, closes its connections and prints its summary", async () => {
+    const server = await startServer();
+    const [socket] = await open(server.port, 1);
+    const closed = new Promise((resolve) => socket!.on("close", resolve));
+    socket!.on("end", () => socket!.end()).resume();
+    server.child.kill("SIGINT");
+    const finished = await server.finished;
+    await closed;
+    expect(finished.code).toBe(130);
+    expect(lastJson(finished)).toMatchObject({ event: "summary", accepted: 1 });
+  });
+
+  it.each([
+    [["--port", "80x"], '--port: expected a whole number from 0 to 65535, got "80x"'],
+    [["--behave", "dance"], "--behave: expected one of echo, leak,"],
+    [["--banana"], "banana"],
+    [["--leak=banana"], "--leak: expected true or false"],
+    [["--port"], "port"],
+    [["hello"], "takes no words"],
+    [["--leak", "--behave", "reset"], "exclude each other"],
+  ])("refuses %j with exit code 2 and says why", async (flags, reason) => {
+    const { code, stdout, stderr } = await run("server", flags);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toContain(reason);
+  });
+
+  it("refuses a bad PORT from the environment by name", async () => {
+    const { code, stderr } = await run("server", [], { env: { PORT: "http" } });
+    expect(code).toBe(2);
+    expect(stderr).toContain("PORT: expected a whole number");
+  });
+
+  it("goes on when nobody reads its status line any more", async () => {
+    const server = await startServer(["--status-interval-ms", "10"]);
+    server.child.stderr?.destroy();
+    const [socket] = await open(server.port, 1);
+    const echoed = new Promise((resolve) =>
+      socket!.once("data", (chunk: Buffer) => resolve(chunk.toString())),
+    );
+    socket!.write("still there?");
+    expect(await echoed).toBe("still there?");
+  });
+
+  it("can be started a second time on the port that it has just left", async () => {
+    const first = await startServer(["--behave", "close-first"]);
+    for (const socket of await open(first.port, 3)) socket.on("end", () => socket.end()).resume();
+    await until(
+      () => view(first.port).server.TIME_WAIT,
+      (timeWaits) => timeWaits === 3,
+    );
+    first.child.kill("SIGTERM");
+    await first.finished;
+    const second = start("server", ["--port", `${first.port}`]);
+    await until(second.stderr, (text) => text.includes("listening"));
+  });
+});

@@ -1,0 +1,74 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { isLoopback, portRange } from "./ports.ts";
+import { predictExhaustion } from "./exhaustion.ts";
+
+describe("portRange", () => {
+  it("has 28,232 ports by default", () => {
+    expect(portRange("32768\t60999", "")).toMatchObject({ low: 32_768, high: 60_999 });
+    expect(portRange("32768\t60999", "").ports).toHaveLength(28_232);
+  });
+
+  it("leaves the reserved ports out, single and in ranges, and ignores those outside", () => {
+    expect(portRange("40000 40009", "8080,40001,40003-40005,40009-50000").ports).toEqual([
+      40_000, 40_002, 40_006, 40_007, 40_008,
+    ]);
+  });
+
+  it("never has more ports than the range is wide", () => {
+    const port = fc.integer({ min: 1, max: 65_535 });
+    fc.assert(
+      fc.property(port, fc.nat(500), fc.array(port), (low, width, reserved) => {
+        const { ports } = portRange(`${low} ${low + width}`, reserved.join(","));
+        const inside = new Set(reserved.filter((p) => p >= low && p <= low + width));
+        return ports.length === width + 1 - inside.size;
+      }),
+    );
+  });
+});
+
+describe("isLoopback", () => {
+  it.each(["127.0.0.1", "127.255.255.254", "::1", "::ffff:127.0.0.1"])("knows %s", (address) => {
+    expect(isLoopback(address)).toBe(true);
+  });
+  it.each(["128.0.0.1", "10.127.0.1", "::", "0.0.0.0", "127.0.0.1.example.org"])(
+    "does not take %s for one",
+    (address) => {
+      expect(isLoopback(address)).toBe(false);
+    },
+  );
+});
+
+describe("predictExhaustion", () => {
+  const ports = Array.from({ length: 1_000 }, (_, index) => 40_000 + index);
+  const base = {
+    ports,
+    taken: [new Set<number>()],
+    closer: "client",
+    address: "127.0.0.1",
+  } as const;
+
+  it("counts the free ports when TIME_WAIT cannot be shortened, and what they sustain in 60 s", () => {
+    const predicted = predictExhaustion({ ...base, reuse: { kind: "never" } });
+    expect(predicted).toMatchObject({ kind: "certain", capacity: 1_000 });
+    expect(predicted).toHaveProperty("sustainablePerSecond", 1_000 / 60);
+  });
+
+  it("leaves out ports that are taken, for each destination on its own", () => {
+    const taken = [new Set([40_001, 40_002, 8080]), new Set<number>()];
+    expect(predictExhaustion({ ...base, taken, reuse: { kind: "never" } }).capacity).toBe(1_998);
+  });
+
+  it("predicts a rate, not a number, when ports come back", () => {
+    const reuse = { kind: "after-delay", delayMs: 500 } as const;
+    expect(predictExhaustion({ ...base, reuse })).toMatchObject({
+      kind: "above-rate",
+      perSecond: 2_000,
+    });
+  });
+
+  it("predicts no failure when the server closes first, or with RST", () => {
+    expect(predictExhaustion({ ...base, closer: "server" })).toMatchObject({ kind: "never" });
+    expect(predictExhaustion({ ...base, closer: "reset" })).toMatchObject({ kind: "never" });
+  });
+});

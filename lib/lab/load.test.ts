@@ -1,0 +1,39 @@
+import { describe, expect, it } from "vitest";
+import { labNames, loadLab, loadLabs } from "./load.ts";
+
+describe("labs", () => {
+  it("are found on disk and carry the name of their file", async () => {
+    const labs = await loadLabs();
+    expect(labs.map(({ name }) => name)).toEqual(labNames());
+  });
+
+  it("have one broken arm, one control and at least one fix, each described", async () => {
+    for (const { name, arms } of await loadLabs()) {
+      const kinds = arms.map(({ kind }) => kind);
+      expect(
+        kinds.filter((kind) => kind === "broken"),
+        name,
+      ).toHaveLength(1);
+      expect(
+        kinds.filter((kind) => kind === "control"),
+        name,
+      ).toHaveLength(1);
+      expect(kinds, name).toContain("fixed");
+      for (const { about } of arms) expect(about.length, name).toBeGreaterThan(10);
+    }
+  });
+
+  it("tell what is seen, why, how to recognise it, and how to fix it", async () => {
+    for (const { name, story } of await loadLabs()) {
+      expect(story.see.length, name).toBeGreaterThan(40);
+      expect(story.why.length, name).toBeGreaterThan(100);
+      expect(story.recognise.length, name).toBeGreaterThan(1);
+      expect(story.fix.length, name).toBeGreaterThan(1);
+      expect(story.reports.length, name).toBeGreaterThan(0);
+    }
+  });
+
+  it("are refused by any other name, with the names that there are", async () => {
+    await expect(loadLab("../lab/run")).rejects.toThrow("there are: fd-leak");
+  });
+});

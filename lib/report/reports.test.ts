@@ -1,0 +1,119 @@
+import { describe, expect, it } from "vitest";
+import { emptyCounts } from "../sockets/record.ts";
+import type { BombResult } from "../programs/bomb.ts";
+import { bombOpening, bombReport, predictionText } from "./bomb-report.ts";
+import { bytes, count, ms, wrapped } from "./format.ts";
+import { exhaustionReport, statusLine } from "./server-report.ts";
+
+describe("wrapped", () => {
+  it("breaks at 80 columns and hangs under its first word", () => {
+    const text = wrapped("word ".repeat(40).trim(), "note: ");
+    expect(text.split("\n").every((line) => line.length <= 80)).toBe(true);
+    expect(text).toMatch(/^note: word .*\n {6}word /);
+    expect(text.replaceAll(/\s+/g, " ")).toBe(`note: ${"word ".repeat(40).trim()}`);
+  });
+
+  it("leaves a word that is longer than a line whole", () => {
+    expect(wrapped("x".repeat(100))).toBe("x".repeat(100));
+  });
+});
+
+describe("numbers", () => {
+  it("are shown with their units", () => {
+    expect([
+      count(28_232),
+      ms(0.0764),
+      ms(123.4),
+      ms(61_234),
+      bytes(900),
+      bytes(4_300),
+      bytes(59_000_000),
+    ]).toEqual(["28,232", "0.0764 ms", "123 ms", "61.2 s", "900 B", "4.2 KiB", "56.3 MiB"]);
+  });
+});
+
+describe("server report", () => {
+  const status = {
+    address: "127.0.0.1:8080",
+    accepted: 104,
+    open: 104,
+    descriptors: { open: 128, limit: 128, isExhausted: true },
+    closeWait: 104,
+    queued: 0,
+    passiveOpens: 300,
+    otherListeners: 0,
+    wasExhausted: true,
+    shed: 196,
+  };
+
+  it("puts its status on one line", () => {
+    expect(statusLine(status)).toBe(
+      "127.0.0.1:8080  accepted 104  open 104  descriptors 128/128  CLOSE_WAIT 104  shed 196",
+    );
+  });
+
+  it("says what happened, how many were shed, and how it knows", () => {
+    const text = exhaustionReport(status).replaceAll(/\s+/g, " ");
+    expect(text).toContain("Out of descriptors: 128 of 128");
+    expect(text).toContain("104 of them are sockets in CLOSE_WAIT");
+    expect(text).toContain(
+      "Shed unseen so far: 196: 300 handshakes (TcpPassiveOpens) - 104 seen by the program",
+    );
+  });
+
+  it("says at most where other listeners share the counter", () => {
+    expect(exhaustionReport({ ...status, otherListeners: 2 })).toContain("at most 196");
+  });
+
+  it("tells load from a leak", () => {
+    expect(exhaustionReport({ ...status, closeWait: 0 })).toContain("That is load, not a leak");
+  });
+});
+
+describe("bomb report", () => {
+  const counts = emptyCounts();
+  const result: BombResult = {
+    attempts: 1_005,
+    successes: 1_004,
+    failures: { EADDRNOTAVAIL: { count: 1, first: "connect EADDRNOTAVAIL 127.0.0.1:8080" } },
+    closedFirst: { us: 1_004, server: 0 },
+    durationMs: 101,
+    connectByFill: Array.from({ length: 10 }, () => undefined),
+    destination: "127.0.0.1:8080",
+    ratePerSecond: 9_940,
+    predicted: { kind: "certain", capacity: 1_000, sustainablePerSecond: 16.7 },
+    before: { clients: counts, server: counts },
+    after: { clients: { ...counts, TIME_WAIT: 1_000 }, server: counts },
+    counters: { TcpOutRsts: 4 },
+  };
+
+  it("puts prediction and measurement side by side and explains the last connection", () => {
+    const text = bombReport(result);
+    expect(text).toContain("predicted  EADDRNOTAVAIL after 1,000 connections");
+    expect(text).toContain("measured   1,004 of 1,005 succeeded");
+    expect(text).toContain(
+      "explained  4 more than there are ports: a RST ended that many TIME_WAITs",
+    );
+    expect(text).toMatch(/^TIME_WAIT +0 +1,000 +0 +0$/m);
+  });
+
+  it("stays within 80 columns", () => {
+    expect(
+      bombReport(result)
+        .split("\n")
+        .filter((line) => line.length > 80),
+    ).toEqual([]);
+  });
+
+  it("says beforehand when this machine cannot fail, and what can", () => {
+    const text = bombOpening(
+      "127.0.0.1:8080",
+      { kind: "above-rate", capacity: 28_232, delayMs: 1_000, perSecond: 28_232 },
+      0,
+    );
+    expect(text.replaceAll(/\s+/g, " ")).toContain("make lab NAME=time-wait-exhaustion");
+    expect(predictionText({ kind: "never", capacity: 1, reason: "closed by RST" })).toContain(
+      "no failure",
+    );
+  });
+});
