@@ -101,6 +101,54 @@ describe("states FILE", () => {
     expect((await run([SS, "--by", "port"])).stdout).toMatch(/^->:35603 +17 +ESTABLISHED=3,/m);
   });
 
+  it.each([
+    [["--state", "time_wait,LAST-ACK"], { TIME_WAIT: 3, LAST_ACK: 2 }],
+    [["--local", "127.0.0.1:37423"], { LISTEN: 1, ESTABLISHED: 2 }],
+    [["--remote", "37423"], { SYN_SENT: 2, ESTABLISHED: 2 }],
+    [["--family", "6"], { ESTABLISHED: 3 }],
+  ])("counts only what %j lets through", async (filter, counts) => {
+    const { stdout } = await run([SS, "--json", ...filter]);
+    expect(JSON.parse(stdout)).toMatchObject({ counts: { ...emptyCounts(), ...counts } });
+  });
+
+  it("counts only what a process holds", async () => {
+    const { stdout } = await run([
+      join(FIXTURES, "ss-details-6.1-linux.txt"),
+      "--json",
+      "--pid",
+      "73",
+    ]);
+    expect(JSON.parse(stdout)).toMatchObject({ counts: { ...emptyCounts(), LISTEN: 1 } });
+  });
+
+  it("accounts for every line with --explain", async () => {
+    const details = join(FIXTURES, "ss-details-6.1-linux.txt");
+    const { stdout } = await run([details, "--explain"]);
+    expect(stdout).toMatch(/^ +44 {2}sockets$/m);
+    expect(stdout).toMatch(/^ +41 {2}skipped: details of the row above$/m);
+    expect(stdout).toMatch(/^ +89 {2}in all$/m);
+    const json = JSON.parse((await run([details, "--explain", "--json"])).stdout) as {
+      lines: number;
+      rows: number;
+      skipped: unknown[];
+    };
+    expect(json.rows + json.skipped.length).toBe(json.lines);
+  });
+
+  it("knows /proc/net/tcp from /proc/net/udp by the name of the file", async () => {
+    const header =
+      "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n";
+    const row =
+      " 1315: 00000000:14EB 00000000:0000 07 00000000:00000000 00:00000000 00000000   981        0 21040 2 0 0\n";
+    writeFileSync(join(folder, "udp"), header + row);
+    writeFileSync(join(folder, "net_tcp.txt"), header + row);
+    const closed = async (name: string): Promise<number> => {
+      const { stdout } = await run([join(folder, name), "--json"]);
+      return (JSON.parse(stdout) as { counts: { CLOSE: number } }).counts.CLOSE;
+    };
+    expect([await closed("udp"), await closed("net_tcp.txt")]).toEqual([0, 1]);
+  });
+
   it("takes a capture with only a header for an empty table", async () => {
     const input = "State Recv-Q Send-Q Local Address:Port Peer Address:Port\n";
     const { code, stdout } = await run(["-", "--json"], { input });
@@ -116,8 +164,11 @@ describe("states FILE", () => {
     ["text that is no table", [join(ROOT, "LICENSE")], /no line of a known format .*tried: ss, /],
     ["another format than asked for", [SS, "--format", "lsof"], /tried: lsof/],
     ["two files", [SS, SS], /takes one FILE/],
-    ["--watch with a file", [SS, "--watch"], /takes no FILE/],
+    ["--watch with a file", [SS, "--watch"], /take no FILE/],
     ["an unknown source", ["--source", "ifconfig"], /expected one of auto, ss,/],
+    ["--reconcile with a file", [SS, "--reconcile"], /take no FILE/],
+    ["an unknown format", [SS, "--format", "nestat"], /no such format; tried: ss, /],
+    ["an unknown state", ["--state", "WAITING"], /expected states such as ESTABLISHED,/],
     ["a port out of range", ["--port", "65536"], /expected a whole number from 1 to 65535/],
   ])("exits with 2 and one line for %s", async (_, args, message) => {
     const { code, stdout, stderr } = await run(args);
@@ -197,6 +248,11 @@ describe("states on a kernel with 23 connections", () => {
     for source in ss netstat lsof proc; do
       "$NODE" "$STATES" --source $source --json --records || exit 7
     done
+    "$NODE" "$STATES" --reconcile --json || exit 6
+    if type busybox > /dev/null 2>&1
+    then busybox netstat -tan | "$NODE" "$STATES" - --json --records
+    else echo none
+    fi
     ss -tan | awk 'NR > 1 { print $1 }' | sort | uniq -c
   `;
   let lines: string[] = [];
@@ -229,7 +285,7 @@ describe("states on a kernel with 23 connections", () => {
   it("counts what ss itself counts", (context) => {
     if (reason !== undefined) context.skip(reason);
     const counted = { ...emptyCounts() };
-    for (const line of lines.slice(4)) {
+    for (const line of lines.slice(6)) {
       const [count, word = ""] = line.trim().split(" ");
       const state = stateNamed(word);
       if (state !== undefined) counted[state] = Number(count);
@@ -251,6 +307,53 @@ describe("states on a kernel with 23 connections", () => {
     expect(identities(2)).toEqual(
       owned.map((record) => `${identityOf(record)} ${record.state ?? ""}`).sort(),
     );
+  });
+
+  it("sees through busybox the same sockets, though it cuts what does not fit", (context) => {
+    if (reason !== undefined) context.skip(reason);
+    if (lines[5] === "none") context.skip("busybox is not installed");
+    const cut = lookOf(5).records.filter(
+      ({ local, remote }) => local.truncated ?? remote.truncated,
+    );
+    expect(lookOf(5).counts).toEqual(TWENTY_THREE);
+    expect(identities(5).filter((it) => identities(0).includes(it)).length + cut.length).toBe(44);
+  });
+
+  it("has a reason for every difference between all observers", (context) => {
+    if (reason !== undefined) context.skip(reason);
+    const { columns, differences, kernel, isReconciled } = JSON.parse(lines[4] ?? "{}") as {
+      columns: { observer: string; counts: Record<string, number> }[];
+      differences: { observer: string; count: number }[];
+      kernel: { name: string; value: number; predicted: number }[];
+      isReconciled: boolean;
+    };
+    expect(isReconciled).toBe(true);
+    expect(columns.map(({ observer }) => observer)).toEqual([
+      "proc",
+      "ss",
+      "netstat",
+      "lsof",
+      "fd",
+    ]);
+    expect(columns.slice(0, 3).map(({ counts }) => counts)).toEqual([
+      TWENTY_THREE,
+      TWENTY_THREE,
+      TWENTY_THREE,
+    ]);
+    expect(differences.map(({ observer, count }) => `${observer} ${count}`).sort()).toEqual([
+      "fd 2",
+      "fd 3",
+      "fd 4",
+      "lsof 2",
+      "lsof 3",
+      "lsof 4",
+    ]);
+    expect(kernel.map(({ name, value }) => [name, value])).toEqual([
+      ["sockstat tw", 3],
+      ["sockstat inuse", 37],
+      ["sockstat6 inuse", 4],
+      ["CurrEstab", 23],
+    ]);
   });
 
   it("finds the same owners through ss, lsof and /proc/PID/fd", (context) => {

@@ -3,35 +3,44 @@
  *
  * Looks at this machine through ss, netstat, lsof or /proc, or reads what one of them printed elsewhere: any format, any
  * operating system. All 11 states are shown, and what the source cannot see is said below them. With --watch it looks
- * again and again: a table that repaints itself on a terminal, a line each time in a pipe.
+ * again and again: a table that repaints itself on a terminal, a line each time in a pipe. With --reconcile it asks all
+ * observers at once, and says why they differ.
  *
  * WATCH   TIME_WAIT on the side that closes first; CLOSE_WAIT where a program forgets to close.
  * CAVEAT  Two sources may rightly disagree: lsof lists descriptors, so it never shows TIME_WAIT.
  * SEE     docs/reference/formats.md
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { choice, flag, integer, optional, toggle } from "../lib/cli/flags.ts";
+import { choice, flag, integer, optional, toggle, words, type Values } from "../lib/cli/flags.ts";
 import type { Io } from "../lib/cli/io.ts";
 import { command, main, UsageError } from "../lib/cli/main.ts";
-import type { Values } from "../lib/cli/flags.ts";
-import { FORMATS } from "../lib/sockets/formats.ts";
-import { GROUPINGS, groupBy, predicateOf } from "../lib/sockets/filter.ts";
-import { lookAtFile, lookLive, type Look, type LookOptions } from "../lib/sockets/look.ts";
-import type { StateCounts } from "../lib/sockets/record.ts";
 import { SOURCES } from "../lib/sockets/blind-spots.ts";
-
-const formats = [...new Set(["auto", "netstat", "lsof", ...FORMATS.map(({ name }) => name)])];
+import { GROUPINGS, predicateOf } from "../lib/sockets/filter.ts";
+import type { Look, LookOptions } from "../lib/sockets/look.ts";
+import type { StateCounts } from "../lib/sockets/record.ts";
+import { statesNamed } from "../lib/sockets/state-names.ts";
 
 const flags = {
   source: flag(choice("auto", ...SOURCES), "auto", {
-    about: "Observer of this machine",
+    about: `Observer of this machine: auto, ${SOURCES.join(", ")}`,
     metavar: "NAME",
   }),
-  format: flag(choice(...formats), "auto", { about: "Format of FILE", metavar: "NAME" }),
-  port: optional(integer(1, 65_535), {
-    about: "Only sockets with this port, on either side",
-    metavar: "N",
+  format: flag(words, "auto", {
+    about: "Format of FILE: auto, ss, netstat, lsof ...",
+    metavar: "NAME",
   }),
+  port: optional(integer(1, 65_535), { about: "Only this port, on either side", metavar: "N" }),
+  local: optional(words, { about: "Only this port or address on our side", metavar: "TEXT" }),
+  remote: optional(words, {
+    about: "Only this port or address on the other side",
+    metavar: "TEXT",
+  }),
+  state: optional(statesNamed, {
+    about: "Only these states, with commas between",
+    metavar: "NAMES",
+  }),
+  pid: optional(integer(1), { about: "Only sockets that this process holds", metavar: "N" }),
+  family: optional(choice("4", "6"), { about: "Only IPv4 or IPv6: 4, 6", metavar: "N" }),
   by: optional(choice(...GROUPINGS), { about: `Group: ${GROUPINGS.join(", ")}`, metavar: "WHAT" }),
   watch: toggle({ about: "Look again and again; Ctrl-C ends" }),
   "interval-ms": flag(integer(20), 1_000, {
@@ -40,7 +49,11 @@ const flags = {
   }),
   json: toggle({ about: "Print JSON; with --watch one object a line" }),
   records: toggle({ about: "With --json: every socket too" }),
+  explain: toggle({ about: "Account for every line that was read" }),
+  reconcile: toggle({ about: "Ask all observers at once, and say why they differ" }),
 };
+
+type Flags = Values<typeof flags>;
 
 const states = command({
   name: "states",
@@ -51,34 +64,34 @@ const states = command({
     ["states --watch", "this machine, once a second"],
     ["states --by process --port 443", "who talks HTTPS, and in which states"],
     ["ssh host netstat -tan | states -", "another machine"],
-    ["states capture.txt --json", "a file, as JSON"],
   ],
   run: async (values, io, [path, ...more]) => {
     if (more.length > 0) throw new UsageError("states takes one FILE; see --help");
-    if (path !== undefined && values.watch)
-      throw new UsageError("--watch looks at this machine: it takes no FILE");
-    const look = looker(values, io, path);
-    return values.watch ? watch(values, io, look) : once(values, io, look);
+    if (path !== undefined && (values.watch || values.reconcile))
+      throw new UsageError("--watch and --reconcile look at this machine: they take no FILE");
+    if (values.reconcile) return reconcile(values, io);
+    const { lookAtFile, lookLive } = await import("../lib/sockets/look.ts");
+    const options = lookOptions(values, io);
+    if (path !== undefined)
+      return print(values, io, await lookAtFile(path, values.format, options));
+    const look = (): Promise<Look> => lookLive(values.source, options);
+    return values.watch ? watch(values, io, look) : print(values, io, await look());
   },
 });
 
-type Flags = Values<typeof flags>;
-
-function looker(values: Flags, io: Io, path: string | undefined): () => Promise<Look> {
-  const where = predicateOf({ port: values.port });
-  const options: LookOptions = {
-    want: values.by !== undefined || values.records ? "records" : "counts",
-    details: values.by === "process" || values.records,
+function lookOptions(values: Flags, io: Io): LookOptions {
+  const family = values.family === undefined ? undefined : values.family === "4" ? 4 : 6;
+  const where = predicateOf({ ...values, states: values.state, family });
+  return {
+    want: values.by !== undefined || values.records || values.explain ? "records" : "counts",
+    details: values.by === "process" || values.records || values.pid !== undefined,
     signal: io.signal,
     ...(where === undefined ? {} : { where }),
   };
-  if (path === undefined) return () => lookLive(values.source, options);
-  return () => lookAtFile(path, values.format, options);
 }
 
-async function once(values: Flags, io: Io, look: () => Promise<Look>): Promise<number> {
-  const seen = await look();
-  io.out(values.json ? JSON.stringify(json(values, seen)) : await picture(values, io, seen));
+async function print(values: Flags, io: Io, seen: Look): Promise<number> {
+  io.out(values.json ? await json(values, seen) : await picture(values, io, seen));
   return 0;
 }
 
@@ -102,35 +115,41 @@ async function watch(values: Flags, io: Io, look: () => Promise<Look>): Promise<
 }
 
 async function frame(values: Flags, io: Io, seen: Look, before?: StateCounts): Promise<string> {
-  const time = new Date().toISOString();
-  if (values.json) return JSON.stringify({ ...json(values, seen), time });
+  if (values.json) return json(values, seen, new Date());
   if (io.isTty.out) return picture(values, io, seen, before ?? seen.tally.counts);
   const { compactCounts } = await import("../lib/report/states-table.ts");
-  return `${time.slice(11, 19)} ${compactCounts(seen.tally.counts, before)}`;
+  return `${new Date().toISOString().slice(11, 19)} ${compactCounts(seen.tally.counts, before)}`;
 }
 
 async function picture(values: Flags, io: Io, seen: Look, before?: StateCounts): Promise<string> {
-  const { groupsTable, statesTable } = await import("../lib/report/states-table.ts");
-  const { counts, unstated } = seen.tally;
+  const { accountTable, groupsTable, statesTable } = await import("../lib/report/states-table.ts");
+  const { groupBy } = await import("../lib/sockets/filter.ts");
+  const { tally, records = [] } = seen;
   const color = io.color.out;
-  const table = statesTable({ ...seen, counts, unstated, before }, { color });
-  if (values.by === undefined) return table;
-  const groups = groupBy(seen.records ?? [], values.by);
-  return `${table}\n\n${groupsTable(groups, { by: values.by, color })}`;
+  const parts = [statesTable({ ...seen, ...tally, notes: seen.notes, before }, { color })];
+  if (values.by !== undefined)
+    parts.push(groupsTable(groupBy(records, values.by), { by: values.by, color }));
+  if (values.explain) parts.push(accountTable(tally));
+  return parts.join("\n\n");
 }
 
-function json(values: Flags, { tally, records, from, notes }: Look): object {
-  const by = values.by;
-  return {
-    version: 1,
-    format: tally.format ?? null,
-    from,
-    counts: tally.counts,
-    unstated: tally.unstated,
-    ...(by === undefined ? {} : { by, groups: groupBy(records ?? [], by) }),
-    ...(values.records ? { records } : {}),
-    notes,
-  };
+async function json(values: Flags, seen: Look, time?: Date): Promise<string> {
+  const { lookJson } = await import("../lib/sockets/json.ts");
+  return JSON.stringify({ ...lookJson(seen, values), ...(time === undefined ? {} : { time }) });
+}
+
+async function reconcile(values: Flags, io: Io): Promise<number> {
+  const { observe } = await import("../lib/sockets/observe.ts");
+  const { reconcile } = await import("../lib/sockets/reconcile.ts");
+  const { observations, notes } = await observe(io.signal);
+  const result = reconcile(observations);
+  const { reconcileTable } = await import("../lib/report/states-table.ts");
+  io.out(
+    values.json
+      ? JSON.stringify({ version: 1, ...result, notes })
+      : reconcileTable(result, { color: io.color.out, notes }),
+  );
+  return result.isReconciled ? 0 : 1;
 }
 
 await main(states);

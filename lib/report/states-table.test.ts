@@ -1,6 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { emptyCounts } from "../sockets/record.ts";
-import { compactCounts, groupsTable, statesTable } from "./states-table.ts";
+import {
+  accountTable,
+  compactCounts,
+  groupsTable,
+  reconcileTable,
+  statesTable,
+} from "./states-table.ts";
 
 const counts = { ...emptyCounts(), ESTABLISHED: 16, TIME_WAIT: 3 };
 const view = {
@@ -87,5 +93,68 @@ describe("compactCounts", () => {
       "ESTABLISHED=16 TIME_WAIT=3(+2) LISTEN=0(-1)",
     );
     expect(compactCounts(emptyCounts())).toBe("none");
+  });
+});
+
+describe("accountTable", () => {
+  it("says what became of every line", () => {
+    const tally = {
+      format: "ss",
+      counts,
+      unstated: 0,
+      udp: 0,
+      rows: 44,
+      lines: 89,
+      skippedByReason: new Map([
+        ["header", 1],
+        ["details of the row above", 44],
+      ]),
+      notes: [],
+    };
+    expect(accountTable(tally)).toBe(
+      [
+        "   LINES  WHAT BECAME OF THEM",
+        "      44  sockets",
+        "      44  skipped: details of the row above",
+        "       1  skipped: header",
+        "      89  in all",
+      ].join("\n"),
+    );
+  });
+});
+
+describe("reconcileTable", () => {
+  it("shows every observer, every reason and a verdict, within 80 columns", () => {
+    const text = reconcileTable(
+      {
+        columns: ["proc", "ss", "netstat", "lsof", "fd"].map((observer) => ({ observer, counts })),
+        kernel: [{ name: "sockstat tw", value: 3, predicted: 4, meaning: "kept as TIME_WAIT" }],
+        differences: [
+          {
+            observer: "lsof",
+            count: 3,
+            reason: "TIME_WAIT: gone",
+            isExplained: true,
+            examples: [],
+          },
+          {
+            observer: "ss",
+            count: 1,
+            reason: "not seen",
+            isExplained: false,
+            examples: ["a:1 b:2"],
+          },
+        ],
+        inMotion: 2,
+        isReconciled: false,
+      },
+      { color: false, notes: ["netstat is not installed (package net-tools)"] },
+    );
+    expect(text).toMatch(/^STATE +proc +ss +netstat +lsof +fd$/m);
+    expect(text).toMatch(/^all +19 +19 +19 +19 +19$/m);
+    expect(text).toContain("lsof: 3 TIME_WAIT: gone\nUNEXPLAINED ss: 1 not seen (a:1 b:2)");
+    expect(text).toContain("sockstat tw = 3, the table says 4: kept as TIME_WAIT");
+    expect(text).toMatch(/There are unexplained differences\.$/);
+    for (const line of text.split("\n")) expect(line.length).toBeLessThanOrEqual(80);
   });
 });

@@ -2,7 +2,10 @@
 import { Chalk, type ChalkInstance } from "chalk";
 import Table from "cli-table3";
 import type { Group } from "../sockets/filter.ts";
-import { TCP_STATES, type StateCounts, type TcpState } from "../sockets/record.ts";
+import type { Tally } from "../sockets/reading.ts";
+import type { Reconciliation } from "../sockets/reconcile.ts";
+import { TCP_STATES, totalOf, type StateCounts, type TcpState } from "../sockets/record.ts";
+import { PLAIN_TABLE } from "./plain-table.ts";
 
 /** What the table shows. */
 export type StatesView = {
@@ -16,6 +19,9 @@ export type StatesView = {
   /** The counts of a look before, to show what changed. */
   readonly before?: StateCounts | undefined;
 };
+
+/** May the text carry escape sequences? */
+export type TableOptions = { readonly color: boolean };
 
 /** What a state means to somebody who looks for a fault: who has done what, and who has to act. */
 const MEANING: Readonly<Record<TcpState, string>> = {
@@ -34,19 +40,19 @@ const MEANING: Readonly<Record<TcpState, string>> = {
 
 const WIDTH = 80;
 
+type Cell = string | { readonly content: string; readonly hAlign: "right" };
+
 /** One row for each of the 11 states, a total, and what the source cannot see. */
-export function statesTable(view: StatesView, { color }: { readonly color: boolean }): string {
-  const chalk = new Chalk({ level: color ? 1 : 0 });
-  const table = plainTable(["STATE", "COUNT", ...(view.before ? ["CHANGE"] : []), "MEANING"]);
-  for (const state of TCP_STATES) table.push(stateRow(state, view, chalk));
-  return trimmed([table.toString(), ...footer(view, chalk)].join("\n"));
+export function statesTable(view: StatesView, { color }: TableOptions): string {
+  const chalk = painter(color);
+  const { before } = view;
+  const change = before === undefined ? [] : [right("CHANGE")];
+  const rows = TCP_STATES.map((state) => stateRow(state, view, chalk));
+  const table = tableOf([["STATE", right("COUNT"), ...change, "MEANING"], ...rows]);
+  return trimmed([table, ...footer(view, chalk)].join("\n"));
 }
 
-function stateRow(
-  state: TcpState,
-  { counts, before }: StatesView,
-  chalk: ChalkInstance,
-): (string | { content: string; hAlign: "right" })[] {
+function stateRow(state: TcpState, { counts, before }: StatesView, chalk: ChalkInstance): Cell[] {
   const value = counts[state];
   const paint = value === 0 ? chalk.dim : (text: string): string => text;
   const change = before === undefined ? [] : [right(paint(changed(value - before[state])))];
@@ -54,32 +60,73 @@ function stateRow(
 }
 
 function footer(view: StatesView, chalk: ChalkInstance): string[] {
-  const total = TCP_STATES.reduce((sum, state) => sum + view.counts[state], 0);
-  const [first = "", ...rest] = wrapped(`${counted(total)}, from: ${view.from}`);
+  const total = totalOf(view.counts);
+  const sockets = total === 1 ? "1 TCP socket" : `${total} TCP sockets`;
+  const [first = "", ...rest] = wrapped(`${sockets}, from: ${view.from}`);
   const unstated =
     view.unstated === 0 ? [] : [`${view.unstated} more whose state the text does not show.`];
   const small = [...view.blindSpots, ...view.notes].flatMap((text) => wrapped(text));
   return [chalk.bold(first), ...rest, ...unstated, ...small.map((line) => chalk.dim(line))];
 }
 
-function counted(total: number): string {
-  return total === 1 ? "1 TCP socket" : `${total} TCP sockets`;
-}
-
 /** Groups of sockets, the largest first: key, total, and the states that are not zero. */
 export function groupsTable(
   groups: readonly Group[],
-  { by, color }: { readonly by: string; readonly color: boolean },
+  { by, color }: TableOptions & { readonly by: string },
 ): string {
-  const chalk = new Chalk({ level: color ? 1 : 0 });
-  const table = plainTable([by.toUpperCase(), "COUNT", "STATES"], [24, 8, 44]);
-  for (const { key, total, counts } of groups)
-    table.push([
-      chalk.bold(key),
-      right(String(total)),
-      compactCounts(counts).replaceAll(" ", ", "),
-    ]);
-  return trimmed(table.toString());
+  const chalk = painter(color);
+  const rows = groups.map(({ key, total, counts }) => [
+    chalk.bold(key),
+    right(String(total)),
+    compactCounts(counts).replaceAll(" ", ", "),
+  ]);
+  return trimmed(tableOf([[by.toUpperCase(), right("COUNT"), "STATES"], ...rows], [26, 7, 43]));
+}
+
+/** What became of every line of a text. */
+export function accountTable({ lines, rows, skippedByReason }: Tally): string {
+  const skipped = [...skippedByReason].sort(([, one], [, other]) => other - one);
+  return trimmed(
+    tableOf(
+      [
+        [right("LINES"), "WHAT BECAME OF THEM"],
+        [right(String(rows)), "sockets"],
+        ...skipped.map(([reason, count]) => [right(String(count)), `skipped: ${reason}`]),
+        [right(String(lines)), "in all"],
+      ],
+      [8, 70],
+    ),
+  );
+}
+
+/** Who says what about one instant, and for every difference the reason. */
+export function reconcileTable(
+  { columns, kernel, differences, inMotion, isReconciled }: Reconciliation,
+  { color, notes }: TableOptions & { readonly notes: readonly string[] },
+): string {
+  const chalk = painter(color);
+  const head = ["STATE", ...columns.map(({ observer }) => right(observer))];
+  const rows = TCP_STATES.map((state) => [
+    state,
+    ...columns.map(({ counts }) => right(String(counts[state]))),
+  ]);
+  const totals = ["all", ...columns.map(({ counts }) => right(String(totalOf(counts))))];
+  const numbers = kernel.map(({ name, value, predicted, meaning }) => {
+    const says =
+      value === predicted ? "as the table says" : chalk.bold(`the table says ${predicted}`);
+    return `${name} = ${value}, ${says}: ${meaning}`;
+  });
+  const reasons = differences.map(({ observer, count, reason, isExplained, examples }) => {
+    const where = isExplained ? "" : ` (${examples.join("; ")})`;
+    return `${isExplained ? "" : "UNEXPLAINED "}${observer}: ${count} ${reason}${where}`;
+  });
+  const motion =
+    inMotion === 0 ? [] : [`${inMotion} sockets came, went or changed meanwhile: left out`];
+  const verdict = isReconciled
+    ? "All differences are explained."
+    : "There are unexplained differences.";
+  const text = [...reasons, ...numbers, ...motion, ...notes].flatMap((line) => wrapped(line));
+  return trimmed([tableOf([head, ...rows, totals]), ...text, chalk.bold(verdict)].join("\n"));
 }
 
 /**
@@ -95,45 +142,30 @@ export function compactCounts(counts: StateCounts, before?: StateCounts): string
   return parts.length === 0 ? "none" : parts.join(" ");
 }
 
+function changed(change: number): string {
+  return change === 0 ? "" : change > 0 ? `+${change}` : String(change);
+}
+
+function painter(color: boolean): ChalkInstance {
+  return new Chalk({ level: color ? 1 : 0 });
+}
+
+function right(content: string): Cell {
+  return { content, hAlign: "right" };
+}
+
+function tableOf(rows: readonly (readonly Cell[])[], colWidths: readonly number[] = []): string {
+  const table = new Table({ ...PLAIN_TABLE, colWidths: [...colWidths], wordWrap: true });
+  for (const row of rows) table.push([...row]);
+  return table.toString();
+}
+
 function trimmed(text: string): string {
   return text
     .split("\n")
     .map((line) => line.trimEnd())
     .join("\n");
 }
-
-function changed(change: number): string {
-  return change === 0 ? "" : change > 0 ? `+${change}` : String(change);
-}
-
-function right(content: string): { content: string; hAlign: "right" } {
-  return { content, hAlign: "right" };
-}
-
-function plainTable(head: readonly string[], colWidths: readonly number[] = []): Table.Table {
-  const line = { mid: "", "mid-mid": "", "left-mid": "", "right-mid": "" };
-  return new Table({
-    head: [...head],
-    colWidths: [...colWidths],
-    wordWrap: true,
-    style: { head: [], border: [], "padding-left": 0, "padding-right": 2, compact: true },
-    chars: { ...NO_BORDER, ...line },
-  });
-}
-
-const NO_BORDER = {
-  top: "",
-  "top-mid": "",
-  "top-left": "",
-  "top-right": "",
-  bottom: "",
-  "bottom-mid": "",
-  "bottom-left": "",
-  "bottom-right": "",
-  left: "",
-  right: "",
-  middle: "",
-};
 
 /** Breaks a sentence at blanks to lines of at most 80 columns; a longer word is cut. */
 function wrapped(text: string): string[] {

@@ -9,7 +9,7 @@ export * from "./listener.ts";
 export { FORMATS } from "./formats.ts";
 export type { Format, ParseOptions } from "./reader.ts";
 export { FILTERED, type Predicate, type Skipped } from "./sinks.ts";
-export { stateNamed, stateSpellings } from "./state-names.ts";
+export { stateNamed, statesNamed, stateSpellings } from "./state-names.ts";
 export { SOURCES, SOURCE_BLIND_SPOTS, type Source } from "./blind-spots.ts";
 export {
   capture,
@@ -33,3 +33,13 @@ export {
 export { lookLive, lookAtFile, type Look, type LookOptions } from "./look.ts";
 export { decodeText, decodeStream } from "./decode.ts";
 export { identityOf } from "./identity.ts";
+export { lookJson, type LookJson, type LookJsonOptions } from "./json.ts";
+export { observe, type Observed } from "./observe.ts";
+export {
+  reconcile,
+  type Difference,
+  type KernelNumber,
+  type Observation,
+  type Observations,
+  type Reconciliation,
+} from "./reconcile.ts";

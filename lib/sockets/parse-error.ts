@@ -10,7 +10,7 @@ export type ParseTrouble = {
   /** Line of the source, from 1. */
   readonly line: number;
   readonly text: string;
-  /** The formats that were tried, when none fitted. */
+  /** The formats that were tried, or that there are, when none fitted. */
   readonly tried?: readonly string[];
 };
 

@@ -4,7 +4,7 @@
  * Nothing is guessed and nothing is lost: a line is a record, or skipped with a reason, or the text is refused with a
  * ParseError that quotes it.
  */
-import { formatsNamed } from "./formats.ts";
+import { FORMATS, formatsNamed } from "./formats.ts";
 import { ParseError } from "./parse-error.ts";
 import {
   collect,
@@ -57,5 +57,6 @@ export function parseLsof(text: string): ParsedText {
 function asked(name: string): Asked {
   const formats = formatsNamed(name);
   if (formats !== undefined) return { formats, name };
-  throw new ParseError({ format: name, reason: "no such format", line: 0, text: "" });
+  const tried = FORMATS.map((format) => format.name);
+  throw new ParseError({ format: name, reason: "no such format", line: 0, text: "", tried });
 }

@@ -5,7 +5,7 @@
  * tools, because the spellings do not contradict each other, and texts mix them (cnquery has seen lsof print
  * `SYN_RCVD` beside `FIN_WAIT2`, which no single operating system's table does).
  */
-import type { TcpState } from "./record.ts";
+import { TCP_STATES, type TcpState } from "./record.ts";
 
 const SPELLINGS: Readonly<Record<TcpState, readonly string[]>> = {
   ESTABLISHED: ["ESTABLISHED", "ESTAB", "VERBUNDEN", "HERGESTELLT", "ESTABELECIDA"],
@@ -49,6 +49,19 @@ const STATE_OF: ReadonlyMap<string, TcpState> = new Map(
 /** The state that a tool's word means, or undefined when no tool is known to print it. */
 export function stateNamed(word: string): TcpState | undefined {
   return STATE_OF.get(word);
+}
+
+/**
+ * The states that a list means: `time_wait,CLOSE-WAIT`, in any spelling and case.
+ *
+ * @throws Error for a word that is no state, naming all 11.
+ */
+export function statesNamed(list: string): readonly TcpState[] {
+  return list.split(",").map((word) => {
+    const state = stateNamed(word.trim().toUpperCase());
+    if (state !== undefined) return state;
+    throw new Error(`expected states such as ${TCP_STATES.join(",")}, got ${JSON.stringify(word)}`);
+  });
 }
 
 /** Every known spelling, for documentation and for properties. */
