@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 BIN := node_modules/.bin
-SOURCES := $(shell find cmd lib -name '*.ts' -not -name '*.test.ts' 2>/dev/null)
+SOURCES := $(shell find cmd lib bench docs -name '*.ts' -not -name '*.test.ts' 2>/dev/null)
 # A folder of dependencies or of built code that lags behind its sources is made again.
 INSTALLED := node_modules/.installed
 BUILT := dist/.built
@@ -37,7 +37,7 @@ build: $(BUILT) ## Compile to dist/
 
 .PHONY: demo
 demo: $(BUILT) ## Break TCP four times, with evidence, explanation and fix (20 s)
-	@node dist/cmd/lab.js demo
+	@$(call RUN,lab,demo)
 
 .PHONY: server
 server: $(BUILT) ## Echo server on 127.0.0.1:8080 (HOST, PORT, LEAK, ARGS)
@@ -65,19 +65,19 @@ watch: $(BUILT) ## The table of TCP states, repainted every second (ARGS)
 
 .PHONY: shell
 shell: $(BUILT) ## A shell in a private network; from a second terminal, joins it
-	@node dist/cmd/lab.js shell
+	@$(call RUN,lab,shell)
 
 .PHONY: lab
 lab: $(BUILT) ## Run a lab: make lab NAME=fd-leak; without NAME, list them
-	@if [ -z "$(NAME)" ]; then node dist/cmd/lab.js list; else node dist/cmd/lab.js run $(NAME) $(ARGS); fi
+	@$(call RUN,lab,$(if $(NAME),run $(NAME),list))
 
 .PHONY: labs
 labs: $(BUILT) ## Run all labs
-	@node dist/cmd/lab.js run --all $(ARGS)
+	@$(call RUN,lab,run --all)
 
 .PHONY: ulimit
 ulimit: $(BUILT) ## Run the lab on descriptor limits
-	@node dist/cmd/lab.js run ulimit $(ARGS)
+	@$(call RUN,lab,run ulimit)
 
 .PHONY: test
 test: $(BUILT) ## Run all tests
@@ -100,16 +100,20 @@ lint: $(INSTALLED) ## ESLint, Prettier, types
 check: lint test docs-fresh ## Everything that CI checks
 
 .PHONY: docs
-docs: $(BUILT) ## Write the generated part of docs/
-	node dist/lib/docs/main.js
+docs: $(BUILT) ## Write the generated part of the documentation
+	node dist/docs/generate.js
 
 .PHONY: docs-fresh
 docs-fresh: $(BUILT)
-	node dist/lib/docs/main.js --check
+	node dist/docs/generate.js --check
+
+.PHONY: docs-record
+docs-record: $(BUILT) ## The same, with fresh recordings of every lab
+	node dist/docs/generate.js --record
 
 .PHONY: bench
-bench: $(BUILT) ## Measure the parsers and the bomb side by side with their peers
-	for file in bench/*.ts; do node --experimental-strip-types "$$file"; done
+bench: $(BUILT) ## Measure, side by side with other tools
+	for file in dist/bench/*.js; do node "$$file"; done
 
 .PHONY: clean
 clean: ## Remove what was installed and built

@@ -6,6 +6,7 @@
  * CAVEAT  Node raises its soft descriptor limit to the hard one: lower the hard one (ulimit -n 128) to see EMFILE
  * SEE     docs/map.md
  */
+import { setTimeout as pause } from "node:timers/promises";
 import { choice, flag, integer, toggle, words } from "../lib/cli/flags.ts";
 import type { Io } from "../lib/cli/io.ts";
 import { command, main, UsageError } from "../lib/cli/main.ts";
@@ -85,27 +86,21 @@ await main(
 );
 
 /** Shows the status every interval until the user has had enough; returns the last one. */
-function report({ observe }: Serving, intervalMs: number, io: Io): Promise<ServerStatus> {
-  return new Promise((resolve) => {
-    let wasTold = false;
-    let timer: NodeJS.Timeout;
-    const look = (): void => {
-      const startMs = performance.now();
-      const status = observe();
-      if (status.shed > 0 && !wasTold) {
-        wasTold = true;
-        io.err(exhaustionReport(status));
-      }
-      io.live(statusLine(status));
-      // A long socket table takes long to read: never spend more than 2 % of the time on watching.
-      timer = setTimeout(look, Math.max(intervalMs, 50 * (performance.now() - startMs)));
-    };
-    look();
-    io.signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      const last = observe();
-      io.err(last.wasExhausted ? exhaustionReport(last) : statusLine(last));
-      resolve(last);
-    });
-  });
+async function report({ observe }: Serving, intervalMs: number, io: Io): Promise<ServerStatus> {
+  let wasTold = false;
+  while (!io.signal.aborted) {
+    const startMs = performance.now();
+    const status = await observe();
+    if (status.shed > 0 && !wasTold) {
+      wasTold = true;
+      io.err(exhaustionReport(status));
+    }
+    io.live(statusLine(status));
+    // A long socket table takes long to read: never spend more than 2 % of the time on watching.
+    const pauseMs = Math.max(intervalMs, 50 * (performance.now() - startMs));
+    await pause(pauseMs, undefined, { signal: io.signal }).catch(() => undefined);
+  }
+  const last = await observe();
+  io.err(last.wasExhausted ? exhaustionReport(last) : statusLine(last));
+  return last;
 }

@@ -63,7 +63,7 @@ export function processIo(): Io {
     signal: controller.signal,
     color: { out: mayColor(process.stdout), err: mayColor(process.stderr) },
     isTty: { out: process.stdout.isTTY, err: process.stderr.isTTY },
-    columns: process.stdout.isTTY ? process.stdout.columns : 80,
+    columns: (process.stdout.isTTY && process.stdout.columns) || 80,
     leaveSignalsToChild: () => {
       process.removeAllListeners("SIGINT");
       process.on("SIGINT", () => undefined);
@@ -104,7 +104,7 @@ function repaintedText(stream: WriteStream): LiveText {
   return {
     clear,
     show: (text) => {
-      const lines = text.split("\n").map((line) => cut(line, stream.columns));
+      const lines = text.split("\n").map((line) => cut(line, stream.columns || 80));
       clear();
       shownLines = lines.length;
       stream.write(lines.join("\n"));

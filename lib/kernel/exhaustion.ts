@@ -1,7 +1,7 @@
 /**
  * exhaustion: how many connections one client can open and close before its ports run out. Computed beforehand.
  */
-import { TIME_WAIT_MS, timeWaitReuse, type TimeWaitReuse } from "./ports.ts";
+import { TIME_WAIT_MS, type TimeWaitReuse } from "./ports.ts";
 
 /** What the prediction rests on. */
 export type ExhaustionInput = {
@@ -11,9 +11,8 @@ export type ExhaustionInput = {
   readonly taken: readonly ReadonlySet<number>[];
   /** Who closes first. Only who closes first with a FIN keeps a TIME_WAIT. */
   readonly closer: "client" | "server" | "reset";
-  /** Address of the destination: `tcp_tw_reuse` treats loopback apart. */
-  readonly address: string;
-  readonly reuse?: TimeWaitReuse;
+  /** When a port comes back: `timeWaitReuse()` of the destination. */
+  readonly reuse: TimeWaitReuse;
 };
 
 /** What will happen. */
@@ -41,7 +40,7 @@ export function predictExhaustion(input: ExhaustionInput): Exhaustion {
   const capacity = input.taken.reduce((sum, taken) => sum + free(taken), 0);
   if (input.closer === "server") return { kind: "never", capacity, reason: "server closes first" };
   if (input.closer === "reset") return { kind: "never", capacity, reason: "closed by RST" };
-  const reuse = input.reuse ?? timeWaitReuse(input.address);
+  const { reuse } = input;
   if (reuse.kind === "never")
     return { kind: "certain", capacity, sustainablePerSecond: (capacity * 1_000) / TIME_WAIT_MS };
   return {

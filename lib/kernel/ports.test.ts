@@ -45,18 +45,18 @@ describe("predictExhaustion", () => {
     ports,
     taken: [new Set<number>()],
     closer: "client",
-    address: "127.0.0.1",
+    reuse: { kind: "never" },
   } as const;
 
   it("counts the free ports when TIME_WAIT cannot be shortened, and what they sustain in 60 s", () => {
-    const predicted = predictExhaustion({ ...base, reuse: { kind: "never" } });
+    const predicted = predictExhaustion(base);
     expect(predicted).toMatchObject({ kind: "certain", capacity: 1_000 });
     expect(predicted).toHaveProperty("sustainablePerSecond", 1_000 / 60);
   });
 
   it("leaves out ports that are taken, for each destination on its own", () => {
     const taken = [new Set([40_001, 40_002, 8080]), new Set<number>()];
-    expect(predictExhaustion({ ...base, taken, reuse: { kind: "never" } }).capacity).toBe(1_998);
+    expect(predictExhaustion({ ...base, taken }).capacity).toBe(1_998);
   });
 
   it("predicts a rate, not a number, when ports come back", () => {

@@ -24,7 +24,7 @@ export type ProcessWatch = {
   /** Handshakes completed by listeners of this network namespace since the watch began: TcpPassiveOpens. */
   readonly passiveOpens: () => number;
   /** The present text of /proc/net/tcp, and of /proc/net/tcp6 after it where the kernel has IPv6. */
-  readonly socketTables: () => readonly string[];
+  readonly socketTables: () => Promise<readonly string[]>;
   readonly close: () => void;
 };
 
@@ -38,7 +38,7 @@ export function openProcessWatch(): ProcessWatch {
   return {
     descriptors: () => descriptorUse(parseLimit(limits.read(), "Max open files")),
     passiveOpens: () => passiveOpens() - before,
-    socketTables: () => tables.map((table) => table.read()),
+    socketTables: () => Promise.all(tables.map((table) => table.readLater())),
     close: () => [limits, snmp, ...tables].forEach((file) => file.close()),
   };
 }

@@ -9,7 +9,7 @@
  * SEE     getrlimit(2), prlimit(1); PlatformInit() in Node's src/node.cc
  */
 import { descriptorLimit, setDescriptorLimit } from "../kernel/process.ts";
-import type { Bench } from "../lab/bench.ts";
+import type { Bench, RunningServer } from "../lab/bench.ts";
 import { defineLab } from "../lab/define.ts";
 import type { VisitsSummary } from "../protocol/visits.ts";
 
@@ -32,25 +32,37 @@ function crowd(bench: Bench, count: number, port: number): Promise<VisitsSummary
 const broken = {
   about: "a sweep of hard limits: the ceiling is the limit less what is open already",
   run: async (bench: Bench) => {
+    const servers = await Promise.all(SWEEP.map((limit) => limitedServer(bench, limit)));
+    const held = servers.map(({ limit, room }) =>
+      bench.predict(
+        `connections held under a limit of ${limit}`,
+        room,
+        `${limit} - ${limit - room} open before`,
+      ),
+    );
     const shed = bench.predict(
       "clients cut off in silence",
       SWEEP.length * BEYOND,
-      `${BEYOND} too many each time`,
+      `${BEYOND} too many each`,
     );
-    const seen = await Promise.all(SWEEP.map((limit) => fill(bench, limit)));
+    const seen = await Promise.all(
+      servers.map(({ server, room }) => crowd(bench, room + BEYOND, server.port)),
+    );
+    const summaries = await Promise.all(servers.map(({ server }) => server.stop()));
+    summaries.forEach(({ accepted }, index) => held[index]?.measured(accepted));
     shed.measured(seen.reduce((sum, { connections, left }) => sum + connections - left, 0));
   },
 };
 
-/** Sends more clients than a server with this limit can hold. */
-async function fill(bench: Bench, limit: number): Promise<VisitsSummary> {
+type LimitedServer = {
+  readonly limit: number;
+  readonly server: RunningServer;
+  readonly room: number;
+};
+
+async function limitedServer(bench: Bench, limit: number): Promise<LimitedServer> {
   const server = await bench.server([], { through: limits(limit, limit) });
-  const ceiling = await bench.room(server.pid, limit);
-  const because = `${limit} - ${limit - ceiling} open before`;
-  const held = bench.predict(`connections held under a limit of ${limit}`, ceiling, because);
-  const seen = await crowd(bench, ceiling + BEYOND, server.port);
-  held.measured((await server.stop()).accepted);
-  return seen;
+  return { limit, server, room: await bench.room(server.pid, limit) };
 }
 
 const control = {
@@ -63,7 +75,7 @@ const control = {
       ceiling,
       `${hard} - what is open before: not one descriptor is left`,
     );
-    const unseen = bench.predict("handshakes that the program never heard of", 0);
+    const unseen = bench.predict("handshakes that the program never saw", 0);
     served.measured((await crowd(bench, ceiling, server.port)).left);
     const { accepted } = await server.stop();
     unseen.measured(bench.counted("TcpPassiveOpens") - accepted);

@@ -1,7 +1,7 @@
 /** bomb: open and close connections between two looks at the kernel. Prints nothing. */
 import { counterDelta, readCounters, readSockstat } from "../kernel/counters.ts";
 import { predictExhaustion, type Exhaustion } from "../kernel/exhaustion.ts";
-import { ephemeralPorts } from "../kernel/ports.ts";
+import { ephemeralPorts, timeWaitReuse } from "../kernel/ports.ts";
 import { Churn, type ChurnOptions, type ChurnResult } from "../protocol/churn.ts";
 import { readProcNet } from "../sockets/capture.ts";
 import { listenerView } from "../sockets/listener.ts";
@@ -53,12 +53,16 @@ const CLOSERS = { end: "client", reset: "reset", wait: "server" } as const;
 /** Looks at the port range and at the connections there are, and predicts what will happen. */
 export function prepareBomb(options: BombOptions): Bomb {
   const { ports } = ephemeralPorts();
-  const table = readProcNet();
+  const reuse = timeWaitReuse(options.host);
+  // Where ports come back by themselves, a TIME_WAIT takes none away for long.
+  const table = readProcNet().filter(
+    ({ state }) => reuse.kind === "never" || state !== "TIME_WAIT",
+  );
   const predicted = predictExhaustion({
     ports,
     taken: options.ports.map((port) => takenPorts(table, options.host, port)),
     closer: CLOSERS[options.leave],
-    address: options.host,
+    reuse,
   });
   const localPorts = options.walkPorts ? ports : [];
   return {

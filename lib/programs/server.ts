@@ -44,7 +44,7 @@ export type ServerStatus = {
 export type Serving = {
   readonly address: AddressInfo;
   /** Looks at itself and at the kernel. Works without a free descriptor. */
-  readonly observe: () => ServerStatus;
+  readonly observe: () => Promise<ServerStatus>;
   readonly stop: () => void;
 };
 
@@ -54,8 +54,8 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const echo = createEchoServer(options);
   const address = await listen(echo, options);
   let wasExhausted = false;
-  const observe = (): ServerStatus => {
-    const status = look(watch, echo, address);
+  const observe = async (): Promise<ServerStatus> => {
+    const status = await look(watch, echo, address);
     wasExhausted ||= status.descriptors.isExhausted;
     const unseen = status.passiveOpens - status.accepted - status.queued;
     return { ...status, wasExhausted, shed: wasExhausted ? Math.max(0, unseen) : 0 };
@@ -77,12 +77,14 @@ function listen(
   });
 }
 
-function look(
+async function look(
   watch: ProcessWatch,
   { counts }: EchoServer,
   { address, port }: AddressInfo,
-): Omit<ServerStatus, "wasExhausted" | "shed"> {
-  const records = watch.socketTables().flatMap((text) => parseProcNet(text).records);
+): Promise<Omit<ServerStatus, "wasExhausted" | "shed">> {
+  const tables = await watch.socketTables();
+  // From here on nothing is awaited: what the program and the kernel say belongs to the same instant.
+  const records = tables.flatMap((text) => parseProcNet(text).records);
   const view = listenerView(records, new Set([port]));
   const { open, limit, isExhausted } = watch.descriptors();
   return {

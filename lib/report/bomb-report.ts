@@ -69,24 +69,29 @@ export function bombReport(result: BombResult): string {
     wrapped(predictionText(result.predicted), "predicted  "),
     `measured   ${count(successes)} of ${count(attempts)} succeeded in ${ms(durationMs)}, ${rate}`,
     ...failureLines(result.failures).map((line) => `           ${line}`),
-    ...explanation(result).map((line) => wrapped(line, "explained  ")),
+    ...explanations(result).map((line) => wrapped(line, "explained  ")),
     `closed     first by us ${count(closedFirst.us)}, by the server ${count(closedFirst.server)}`,
     ...(successes === 0 ? [] : ["", latencyTable(result.connectByFill), "", statesTable(result)]),
   ].join("\n");
 }
 
-/** Where the count differs from the prediction, the counter that says why. */
-function explanation(result: BombResult): readonly string[] {
+/** What would puzzle the reader, with the counter of the kernel that accounts for it. */
+function explanations(result: BombResult): readonly string[] {
   const { predicted, successes, failures, counters } = result;
   if (failures["ECONNREFUSED"] !== undefined)
     return ["nobody listens there. Start a server: make server"];
+  const lines: string[] = [];
   const more = successes - predicted.capacity;
-  const resets = counters["TcpOutRsts"] ?? 0;
-  if (predicted.kind !== "certain" || failures["EADDRNOTAVAIL"] === undefined || more <= 0)
-    return [];
-  return [
-    `${more} more than there are ports: a RST ended that many TIME_WAITs early (TcpOutRsts ${resets}; RFC 1337)`,
-  ];
+  if (predicted.kind === "certain" && failures["EADDRNOTAVAIL"] !== undefined && more > 0)
+    lines.push(
+      `${more} more than there are ports: a RST ended that many TIME_WAITs early (TcpOutRsts ${counters["TcpOutRsts"] ?? 0}; RFC 1337)`,
+    );
+  const overflows = counters["TcpExtListenOverflows"] ?? 0;
+  if (overflows > 0)
+    lines.push(
+      `a full accept queue dropped SYNs (TcpExtListenOverflows ${overflows}): each costs its connect() a second or more`,
+    );
+  return lines;
 }
 
 function latencyTable(steps: readonly (Percentiles | undefined)[]): string {

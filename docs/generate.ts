@@ -1,0 +1,136 @@
+/**
+ * generate: writes the part of the documentation that has its home in code: help screens, lab pages, the README's table.
+ *
+ * With --check it writes nothing and fails when something is stale. With --record it first runs every lab and keeps
+ * what it printed, for the pages.
+ */
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { release } from "node:os";
+import { dirname, join } from "node:path";
+import type { Lab } from "../lib/lab/define.ts";
+import { loadLabs } from "../lib/lab/load.ts";
+
+const ROOT = join(import.meta.dirname, "../..");
+const PROGRAMS = [
+  ["server", []],
+  ["client", []],
+  ["bomb", []],
+  ["multiplex", []],
+  ["states", []],
+  ["lab", []],
+  ["lab", ["run"]],
+  ["lab", ["list"]],
+  ["lab", ["explain"]],
+  ["lab", ["demo"]],
+  ["lab", ["shell"]],
+] as const;
+const HINT = "<!-- Written by `make docs`; edit the source, not this file. -->";
+
+function program(name: string, args: readonly string[]): string {
+  const path = join(ROOT, "dist/cmd", `${name}.js`);
+  return execFileSync(process.execPath, [path, ...args], {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "ignore"],
+  }).trimEnd();
+}
+
+function commandsPage(): string {
+  const sections = PROGRAMS.map(([name, verb]) => {
+    const title = [name, ...verb].join(" ");
+    return `## ${title}\n\n\`\`\`text\n${program(name, [...verb, "--help"])}\n\`\`\``;
+  });
+  return (
+    ["# Commands", HINT, "Every executable, as its `--help` prints it.", ...sections].join("\n\n") +
+    "\n"
+  );
+}
+
+const recordOf = (lab: Lab): string => join(ROOT, "docs/labs/runs", `${lab.name}.txt`);
+
+function record(labs: readonly Lab[]): void {
+  for (const lab of labs) {
+    const [kernel = ""] = /^\d+\.\d+/.exec(release()) ?? [];
+    const where = `Linux ${kernel}, Node ${process.version}`;
+    write(
+      recordOf(lab),
+      `$ lab run ${lab.name}     # ${where}\n${program("lab", ["run", lab.name])}\n`,
+    );
+  }
+}
+
+function labPage(lab: Lab): string {
+  const { story } = lab;
+  const list = (lines: readonly string[]): string => lines.map((line) => `- ${line}`).join("\n");
+  const arms = lab.arms.map(({ kind, about }) => `| ${kind} | ${about.replaceAll("|", "\\|")} |`);
+  const params = Object.entries(lab.params).map(
+    ([name, [value, about]]) => `| \`${name}\` | ${value} | ${about} |`,
+  );
+  return (
+    [
+      `# ${lab.name}`,
+      HINT,
+      sentence(lab.summary),
+      `\`\`\`sh\nmake lab NAME=${lab.name}\n\`\`\``,
+      "## What you will see",
+      story.see,
+      "## Why",
+      story.why,
+      "## Arms",
+      ["| kind | what is different |", "| --- | --- |", ...arms].join("\n"),
+      "## A recorded run",
+      `\`\`\`text\n${readFileSync(recordOf(lab), "utf8").trimEnd()}\n\`\`\``,
+      "## How to recognise it on your own machine",
+      story.recognise
+        .map(([command, shows]) => `\`\`\`sh\n${command}\n\`\`\`\n\n${sentence(shows)}`)
+        .join("\n\n"),
+      "## How to fix it",
+      list(story.fix),
+      "## Parameters",
+      "Change them with `--param name=value`.",
+      ["| name | default | meaning |", "| --- | --- | --- |", ...params].join("\n"),
+      "## Seen in production",
+      list(story.reports.map(reportLink)),
+    ].join("\n\n") + "\n"
+  );
+}
+
+function sentence(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+}
+
+function reportLink(report: string): string {
+  const [repository = "", number = ""] = report.split("#");
+  return `[${report}](https://github.com/${repository}/issues/${number})`;
+}
+
+function withLabTable(readme: string, labs: readonly Lab[]): string {
+  const rows = labs.map(({ name, summary }) => `| [${name}](docs/labs/${name}.md) | ${summary} |`);
+  const table = ["| lab | what breaks |", "| --- | --- |", ...rows].join("\n");
+  return readme.replace(
+    /(<!-- labs -->\n)[^]*?(\n<!-- \/labs -->)/,
+    (_, open: string, close: string) => `${open}\n${table}\n${close}`,
+  );
+}
+
+function write(path: string, text: string): void {
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, text);
+}
+
+const labs = await loadLabs();
+if (process.argv.includes("--record")) record(labs);
+const readme = join(ROOT, "README.md");
+const pages: readonly (readonly [path: string, text: string])[] = [
+  [join(ROOT, "docs/reference/commands.md"), commandsPage()],
+  ...labs.map((lab) => [join(ROOT, "docs/labs", `${lab.name}.md`), labPage(lab)] as const),
+  [readme, withLabTable(readFileSync(readme, "utf8"), labs)],
+];
+const stale = pages.filter(
+  ([path, text]) => !existsSync(path) || readFileSync(path, "utf8") !== text,
+);
+if (process.argv.includes("--check")) {
+  for (const [path] of stale)
+    process.stderr.write(`stale: ${path.slice(ROOT.length + 1)}: make docs\n`);
+  process.exitCode = stale.length > 0 ? 1 : 0;
+} else for (const [path, text] of stale) write(path, text);
