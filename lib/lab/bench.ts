@@ -10,8 +10,8 @@ import { NeedsError } from "../kernel/errors.ts";
 import { freeDescriptors } from "../kernel/process.ts";
 import type { Rung } from "../kernel/sandbox.ts";
 import { writeSysctl } from "../kernel/sysctl.ts";
-import { readProcNet } from "../sockets/capture.ts";
-import { listenerView, type ListenerView } from "../sockets/listener.ts";
+import { procTexts, readProcNet } from "../sockets/capture.ts";
+import { procListenerView, type ListenerView } from "../sockets/listener.ts";
 import type { SocketRecord } from "../sockets/record.ts";
 import {
   checkClaim,
@@ -130,7 +130,7 @@ export class Bench {
   /** The connections of the arm's servers, now, from both ends. */
   view(): ListenerView {
     const ports = this.#servers.map((server) => server.port);
-    return listenerView(readProcNet(), new Set(ports.length > 0 ? ports : [this.port]));
+    return procListenerView(procTexts(), new Set(ports.length > 0 ? ports : [this.port]));
   }
 
   /**

@@ -3,8 +3,8 @@ import { counterDelta, readCounters, readSockstat } from "../kernel/counters.ts"
 import { predictExhaustion, type Exhaustion } from "../kernel/exhaustion.ts";
 import { ephemeralPorts, timeWaitReuse } from "../kernel/ports.ts";
 import { Churn, type ChurnOptions, type ChurnResult } from "../protocol/churn.ts";
-import { readProcNet } from "../sockets/capture.ts";
-import { listenerView } from "../sockets/listener.ts";
+import { procTexts, readProcNet } from "../sockets/capture.ts";
+import { procListenerView } from "../sockets/listener.ts";
 import type { StateCounts } from "../sockets/record.ts";
 import { takenPorts } from "../sockets/taken-ports.ts";
 
@@ -105,6 +105,6 @@ async function explode(
 }
 
 function sides(ports: readonly number[]): BothSides {
-  const { clients, server } = listenerView(readProcNet(), new Set(ports));
+  const { clients, server } = procListenerView(procTexts(), new Set(ports));
   return { clients, server };
 }

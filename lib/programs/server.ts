@@ -6,8 +6,7 @@ import {
   type EchoServer,
   type EchoServerOptions,
 } from "../protocol/echo-server.ts";
-import { listenerView } from "../sockets/listener.ts";
-import { parseProcNet } from "../sockets/index.ts";
+import { procListenerView } from "../sockets/listener.ts";
 
 /** Where and how to serve. */
 export type ServeOptions = EchoServerOptions & {
@@ -84,8 +83,7 @@ async function look(
 ): Promise<Omit<ServerStatus, "wasExhausted" | "shed">> {
   const tables = await watch.socketTables();
   // From here on nothing is awaited: what the program and the kernel say belongs to the same instant.
-  const records = tables.flatMap((text) => parseProcNet(text).records);
-  const view = listenerView(records, new Set([port]));
+  const view = procListenerView(tables, new Set([port]));
   const { open, limit, isExhausted } = watch.descriptors();
   return {
     address: `${address}:${port}`,

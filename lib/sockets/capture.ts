@@ -110,7 +110,8 @@ function captureProc({ details = false, where }: CaptureOptions): Captured {
   return { source: "proc", command, table: { ...table, records }, notes };
 }
 
-function procTexts({ pid }: ProcOptions): string[] {
+/** The texts of /proc/net/tcp and, where the kernel has IPv6, /proc/net/tcp6. Same error. */
+export function procTexts({ pid }: ProcOptions = {}): string[] {
   const directory = `/proc/${pid ?? "self"}/net`;
   try {
     // Every byte is ASCII, and latin1 is the decoder that does not have to check that.

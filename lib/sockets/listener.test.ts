@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { listenerView } from "./listener.ts";
+import fc from "fast-check";
+import { listenerView, procListenerView } from "./listener.ts";
+import { parseProcNet } from "./proc-net.ts";
 import { parseSs } from "./ss.ts";
 import { takenPorts } from "./taken-ports.ts";
 
@@ -21,12 +23,46 @@ describe("listenerView", () => {
     expect(clients).toMatchObject({ LISTEN: 0, ESTABLISHED: 1, TIME_WAIT: 1 });
   });
 
-  it("reads queue and backlog from the LISTEN row, and counts the other listeners", () => {
-    expect(listenerView(records, new Set([8080]))).toMatchObject({
-      queued: 3,
-      backlog: 2,
-      otherListeners: 2,
-    });
+  it("reads the queue from the LISTEN row, and counts the other listeners", () => {
+    expect(listenerView(records, new Set([8080]))).toMatchObject({ queued: 3, otherListeners: 2 });
+  });
+});
+
+describe("procListenerView", () => {
+  const hex = (value: number, digits: number): string =>
+    value.toString(16).toUpperCase().padStart(digits, "0");
+  const port = fc.constantFrom(22, 8080, 40_001, 65_535);
+  const row = fc.record({
+    sl: fc.nat(99_999),
+    ip: fc.constantFrom("0100007F", "00000000", "00000000000000000000000001000000"),
+    local: port,
+    remote: port,
+    state: fc.integer({ min: 1, max: 12 }),
+    queue: fc.nat(9),
+  });
+  const table = fc
+    .array(row)
+    .map((rows) =>
+      [
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode",
+        ...rows.map(
+          ({ sl, ip, local, remote, state, queue }) =>
+            `${String(sl).padStart(4)}: ${ip}:${hex(local, 4)} ${ip}:${hex(remote, 4)} ${hex(state, 2)} ` +
+            `00000000:${hex(queue, 8)} 00:00000000 00000000     0        0 ${sl} 1 ffff888100000000 100 0 0 10 0`,
+        ),
+        "",
+      ].join("\n"),
+    );
+
+  it("sees the same in /proc/net/tcp as the parser and listenerView together", () => {
+    fc.assert(
+      fc.property(table, (text) => {
+        const ports = new Set([8080, 65_535]);
+        expect(procListenerView([text], ports)).toEqual(
+          listenerView(parseProcNet(text).records, ports),
+        );
+      }),
+    );
   });
 });
 

@@ -1,5 +1,12 @@
 /** listener: what a socket table says about a server. */
-import { countStates, type SocketRecord, type StateCounts } from "./record.ts";
+import {
+  countStates,
+  emptyCounts,
+  TCP_STATES,
+  type SocketRecord,
+  type StateCounts,
+  type TcpState,
+} from "./record.ts";
 
 /** The listening ports of a server and the connections behind them. */
 export type ListenerView = {
@@ -7,9 +14,8 @@ export type ListenerView = {
   readonly server: StateCounts;
   /** Sockets whose remote port is one of these: the clients' side, as far as they are on this machine. */
   readonly clients: StateCounts;
-  /** Connections that wait for accept(2), and how many may: Recv-Q and Send-Q of the LISTEN row. */
+  /** Connections that wait for accept(2): Recv-Q of the LISTEN rows. */
   readonly queued: number;
-  readonly backlog: number;
   /** Listening sockets on other ports of this network namespace. */
   readonly otherListeners: number;
 };
@@ -25,12 +31,59 @@ export function listenerView(
   return {
     server: countStates(tcp.filter((record) => ports.has(record.local.port))),
     clients: countStates(tcp.filter((record) => ports.has(record.remote.port))),
-    queued: sum(ours.map((record) => record.recvQ ?? 0)),
-    backlog: sum(ours.map((record) => record.sendQ ?? 0)),
+    queued: ours.reduce((sum, record) => sum + (record.recvQ ?? 0), 0),
     otherListeners: listeners.length - ours.length,
   };
 }
 
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
+/**
+ * The same from the texts of /proc/net/tcp and tcp6, without a record for each row: for programs that look often, while
+ * they are part of what they look at. Rows that are cut short (the table changed while it was read) are passed over.
+ */
+export function procListenerView(
+  tables: readonly string[],
+  ports: ReadonlySet<number>,
+): ListenerView {
+  const view = { server: emptyCounts(), clients: emptyCounts(), queued: 0, otherListeners: 0 };
+  for (const text of tables)
+    for (
+      let start = text.indexOf("\n") + 1;
+      start > 0 && start < text.length;
+      start = text.indexOf("\n", start) + 1
+    )
+      addRow(view, text, start, ports);
+  return view;
+}
+
+type Counting = {
+  readonly server: Record<TcpState, number>;
+  readonly clients: Record<TcpState, number>;
+  queued: number;
+  otherListeners: number;
+};
+
+/** `  31: F302A8C0:A296 CED43AD8:01BB 06 00000000:00000000 ...`: after the row's number all columns are of fixed width. */
+function addRow(view: Counting, text: string, start: number, ports: ReadonlySet<number>): void {
+  const local = text.indexOf(": ", start) + 2;
+  const localPort = text.indexOf(":", local) + 1;
+  const remotePort = localPort + 5 + (localPort - local);
+  const state = TCP_STATES_BY_NUMBER[hex(text, remotePort + 5, 2)];
+  if (local === 1 || state === undefined) return;
+  const isServer = ports.has(hex(text, localPort, 4));
+  if (isServer) view.server[state] += 1;
+  if (ports.has(hex(text, remotePort, 4))) view.clients[state] += 1;
+  if (state !== "LISTEN") return;
+  if (isServer) view.queued += hex(text, remotePort + 17, 8);
+  else view.otherListeners += 1;
+}
+
+/** include/net/tcp_states.h numbers the states from 1, in this order; 12 is a SYN_RECV of another kind. */
+const TCP_STATES_BY_NUMBER: readonly (TcpState | undefined)[] = [
+  undefined,
+  ...TCP_STATES,
+  "SYN_RECV",
+];
+
+function hex(text: string, start: number, digits: number): number {
+  return Number.parseInt(text.slice(start, start + digits), 16);
 }
