@@ -3,7 +3,9 @@
  *
  * Each connection is left as soon as its handshake is over. Nothing is sent: the port that it used is all that matters.
  */
+import { setMaxListeners } from "node:events";
 import { connect, type Socket, type TcpNetConnectOpts } from "node:net";
+import { setTimeout as pause } from "node:timers/promises";
 import { countFailure, failureOf, type Failure, type FailureCounts } from "./errno.ts";
 import { Latencies, type Percentiles } from "./percentiles.ts";
 
@@ -56,6 +58,9 @@ export class Churn {
   readonly #failures: FailureCounts = {};
   readonly #closedFirst = { us: 0, server: 0 };
   readonly #open = new Set<Socket>();
+  readonly #stopped = new AbortController();
+  /** Turns that were given out; those that wait for their time are no attempts yet. */
+  #turns = 0;
   #attempts = 0;
   #successes = 0;
   #fillStep = 0;
@@ -78,10 +83,12 @@ export class Churn {
   async run(): Promise<ChurnResult> {
     this.#startMs = performance.now();
     const deadline = setTimeout(
-      () => this.#stop(),
+      () => this.#cutOff(),
       Math.min(this.#options.durationMs, MAX_TIMER_MS),
     );
-    this.#options.signal.addEventListener("abort", () => this.#stop());
+    if (this.#options.signal.aborted) this.#cutOff();
+    this.#options.signal.addEventListener("abort", () => this.#cutOff());
+    setMaxListeners(0, this.#stopped.signal); // One for each worker that waits for its turn.
     const workers = Array.from({ length: this.#options.concurrency }, () => this.#work());
     await Promise.all(workers);
     clearTimeout(deadline);
@@ -94,40 +101,46 @@ export class Churn {
   }
 
   async #work(): Promise<void> {
-    while (this.#mayGoOn()) {
-      const attempt = this.#attempts;
+    while (!this.#mustStop && this.#turns < this.#options.count) {
+      const turn = this.#turns;
+      this.#turns += 1;
+      if (this.#options.ratePerSecond > 0 && !(await this.#isDue(turn))) return;
+      if (turn % FILL_EVERY === 0) this.#measureFill();
       this.#attempts += 1;
-      if (this.#options.ratePerSecond > 0) await this.#untilDue(attempt);
-      if (attempt % FILL_EVERY === 0) this.#measureFill();
-      await this.#attempt(attempt);
+      await this.#attempt(turn);
     }
   }
 
-  #mayGoOn(): boolean {
-    return !this.#mustStop && !this.#options.signal.aborted && this.#attempts < this.#options.count;
-  }
-
-  /** Attempts under way may be waiting for a peer that never answers, so they are cut off. */
+  /** No further turns; attempts under way come to their end. */
   #stop(): void {
     this.#mustStop = true;
+    this.#stopped.abort();
+  }
+
+  /** Attempts under way may be waiting for a peer that never answers: they are cut off. */
+  #cutOff(): void {
+    this.#stop();
     for (const socket of this.#open) socket.destroy();
   }
 
-  async #untilDue(attempt: number): Promise<void> {
-    const dueMs = this.#startMs + (attempt * 1_000) / this.#options.ratePerSecond;
+  /** Waits for the time of this turn; false when there will be none any more. */
+  async #isDue(turn: number): Promise<boolean> {
+    const dueMs = this.#startMs + (turn * 1_000) / this.#options.ratePerSecond;
     const waitMs = dueMs - performance.now();
-    if (waitMs > 0) await pause(waitMs, this.#options.signal);
+    if (waitMs > 0)
+      await pause(waitMs, undefined, { signal: this.#stopped.signal }).catch(() => undefined);
+    return !this.#mustStop;
   }
 
   #measureFill(): void {
     this.#fillStep = Math.min(FILL_STEPS - 1, Math.floor(this.#options.fillLevel() * FILL_STEPS));
   }
 
-  #attempt(attempt: number): Promise<void> {
+  #attempt(turn: number): Promise<void> {
     const fillStep = this.#fillStep;
     const startMs = performance.now();
     return new Promise((resolve) => {
-      const socket = connect(this.#destination(attempt));
+      const socket = connect(this.#destination(turn));
       this.#open.add(socket);
       socket.on("connect", () => {
         this.#successes += 1;
@@ -142,10 +155,10 @@ export class Churn {
     });
   }
 
-  #destination(attempt: number): TcpNetConnectOpts {
+  #destination(turn: number): TcpNetConnectOpts {
     const { host, ports, localPorts } = this.#options;
-    const port = ports[attempt % ports.length] ?? 0;
-    const localPort = localPorts[attempt];
+    const port = ports[turn % ports.length] ?? 0;
+    const localPort = localPorts[turn];
     return localPort === undefined ? { host, port } : { host, port, localPort };
   }
 
@@ -168,18 +181,6 @@ export class Churn {
 
   #fail(failure: Failure): void {
     countFailure(this.#failures, failure);
-    if (this.#options.untilError) this.#mustStop = true;
+    if (this.#options.untilError) this.#stop();
   }
-}
-
-function pause(durationMs: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, durationMs);
-    signal.addEventListener("abort", done);
-  });
 }

@@ -34,6 +34,7 @@ export class Feed {
   #head: string[] = [];
   #headCharacters = 0;
   #rest = "";
+  #piece = "";
   #number = 0;
   readonly #bounds = { start: 0, end: 0, line: 0 };
 
@@ -50,6 +51,8 @@ export class Feed {
 
   push(piece: string): void {
     const text = this.#rest === "" ? piece : this.#rest + piece;
+    this.#piece = text;
+    this.#reader?.piece?.(text);
     let start = 0;
     for (let newline = text.indexOf("\n"); newline !== -1; newline = text.indexOf("\n", start)) {
       this.#line(text, start, newline);
@@ -115,6 +118,7 @@ export class Feed {
     this.#head = [];
     this.#format = format;
     this.#reader = format?.open(this.#sink, this.#options);
+    this.#reader?.piece?.(this.#piece);
     head.forEach((line, index) => {
       if (this.#reader === undefined) this.#sink.skip(index + 1, "blank line", line);
       else this.#reader.line(line, index + 1);

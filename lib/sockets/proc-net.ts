@@ -5,10 +5,18 @@
  * SYN_RECV rows end earlier than others and have inode 0. A read that races with a change may cut the last row; its
  * first columns still say what there is to say, so it counts.
  */
-import { isBlank, wholeNumber, wordsOf } from "./lines.ts";
+import { wholeNumber, wordsOf } from "./lines.ts";
 import { ParseError } from "./parse-error.ts";
+import { hexDigit, MS_PER_TICK, PlainProcRow, stateAt, TIMERS } from "./proc-plain.ts";
 import { collect, type ParsedText } from "./reading.ts";
-import { SKIP, type Format, type ParseOptions, type Reader, type Sink } from "./reader.ts";
+import {
+  SKIP,
+  type Bounds,
+  type Format,
+  type ParseOptions,
+  type Reader,
+  type Sink,
+} from "./reader.ts";
 import type { Endpoint, SocketRecord, TcpState, Timer } from "./record.ts";
 import { stateOfCode } from "./state-names.ts";
 
@@ -31,18 +39,12 @@ export function parseProcNet(text: string, options: ParseOptions = {}): ParsedTe
 
 const ROW =
   /^\s*\d+: (?:[0-9A-F]{8}|[0-9A-F]{32}):[0-9A-F]{4} (?:[0-9A-F]{8}|[0-9A-F]{32}):[0-9A-F]{4} [0-9A-F]{2}(?: |$)/;
-const TIMERS = ["off", "on", "keepalive", "timewait", "persist"] as const;
-/** The kernel counts timers in USER_HZ, 100 a second on every architecture that Node runs on. */
-const MS_PER_TICK = 10;
-const COLON = 58;
-const ZERO = 48;
-const SLOT_WIDTH = 12;
-
 class ProcNetReader implements Reader {
   readonly #sink: Sink;
   readonly #options: ParseOptions;
   #protocol: "tcp" | "udp";
   #hasRows = false;
+  readonly #plain = new PlainProcRow();
   /** A line that is no row: forgiven when it turns out to be the last one. */
   #cut: { readonly text: string; readonly number: number } | undefined;
 
@@ -80,15 +82,20 @@ class ProcNetReader implements Reader {
 
   quick(text: string, start: number, end: number): TcpState | undefined {
     if (this.#protocol === "udp" || this.#cut !== undefined) return undefined;
-    let colon = start;
-    while (colon < start + SLOT_WIDTH && text.charCodeAt(colon) !== COLON) colon += 1;
-    // Behind `sl:` come a blank, an address, a colon, a port and a blank; another endpoint; and then the state.
-    const at = colon + (text.charCodeAt(colon + 10) === COLON ? 30 : 78);
-    if (at + 2 > end || !isBlank(text.charCodeAt(at - 1))) return undefined;
-    if (text.charCodeAt(at - 6) !== COLON || text.charCodeAt(at) !== ZERO) return undefined;
-    if (at + 2 < end && !isBlank(text.charCodeAt(at + 2))) return undefined;
+    const at = stateAt(text, start, end);
+    if (at < 0) return undefined;
     this.#hasRows = true;
     return stateOfCode(hexDigit(text.charCodeAt(at + 1)));
+  }
+
+  take(text: string, bounds: Bounds): boolean {
+    if (this.#protocol === "udp" || this.#cut !== undefined || this.#options.endian === "big")
+      return false;
+    const record = this.#plain.record(text, bounds);
+    if (record?.state === undefined) return false;
+    this.#hasRows = true;
+    this.#sink.record(record);
+    return true;
   }
 
   #header(text: string, number: number): void {
@@ -153,11 +160,6 @@ function refuse(reason: string, { text, number }: { text: string; number: number
 
 function isHeader(line: string): boolean {
   return line.includes("local_address") && line.includes("rem");
-}
-
-function hexDigit(code: number): number {
-  if (code >= 48 && code <= 57) return code - 48;
-  return code >= 65 && code <= 70 ? code - 55 : -1;
 }
 
 function queuesOf(word: string | undefined): {

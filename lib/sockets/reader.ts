@@ -25,6 +25,8 @@ export type Reader = {
   line(text: string, number: number): void;
   /** After the last line. */
   end(): void;
+  /** Before the first line of a piece of text that `quick` and `take` will get: what can be known of it at once. */
+  piece?(text: string): void;
   /**
    * The short cut for counting: the state of the line `text[start..end)` if that is a TCP row as plain as they come,
    * else undefined, and then `line` has to look at it.

@@ -14,14 +14,23 @@ const COLON = 58;
 const DOT = 46;
 const STAR = 42;
 const ZERO = 48;
+const SPACE = 32;
+/** The fifth letter of `FIN-WAIT-1`. */
+const DASH_OF_FIN = 87;
 /** Numbers of more digits are left to the slow path: these fit 32 bits, and V8 keeps them unboxed. */
 const MAX_DIGITS = 9;
 const ADDRESSES = 1_024;
+const SPELLED_BY_SS =
+  "ESTAB SYN-SENT SYN-RECV FIN-WAIT-1 FIN-WAIT-2 TIME-WAIT UNCONN CLOSE-WAIT LAST-ACK LISTEN CLOSING".split(
+    " ",
+  );
 const NO_OWNERS: readonly Owner[] = [];
 
 /** Scans one row after the other; the findings of the last scan are its fields. */
 export class PlainRow {
   state: TcpState = "CLOSE";
+  /** Is there a tab anywhere in the text? To be set before its first row. */
+  hasTabs = true;
   #recvQ = 0;
   #sendQ = 0;
   #at = 0;
@@ -29,18 +38,20 @@ export class PlainRow {
   #hash = 0;
   readonly #addresses: string[] = [];
 
-  /** Finds the state of `text[start..end)` if it goes on with two numbers and something behind them. */
-  scanState(text: string, start: number, end: number): boolean {
+  /** Is `text[start..end)` a row with a state, two numbers and two endpoints? What follows them does not matter. */
+  isRow(text: string, start: number, end: number): boolean {
+    if (!this.#scanState(text, start, end)) return false;
+    return this.#skipEndpoint(text, end) && this.#skipEndpoint(text, end);
+  }
+
+  #scanState(text: string, start: number, end: number): boolean {
     let at = start;
-    let wordEnd = skipWord(text, at, end);
-    if (wordEnd - at === 3 && text.startsWith("tcp", at)) {
-      at = skipBlanks(text, wordEnd, end);
-      wordEnd = skipWord(text, at, end);
-    }
-    const state = stateNamed(text.slice(at, wordEnd));
-    if (state === undefined) return false;
-    this.state = state;
-    if (!this.#readNumber(text, skipBlanks(text, wordEnd, end), end)) return false;
+    if (text.startsWith("tcp ", at)) at = skipBlanks(text, at + 3, end);
+    const spelling = spellingAt(text, at);
+    if (spelling === undefined) return false;
+    this.state = spelling.state;
+    at = skipBlanks(text, at + spelling.word.length, end);
+    if (!this.#readNumber(text, at, end)) return false;
     this.#recvQ = this.#number;
     if (!this.#readNumber(text, this.#at, end)) return false;
     this.#sendQ = this.#number;
@@ -49,7 +60,7 @@ export class PlainRow {
 
   /** The record of a whole row, if it is plain to its end. */
   record(text: string, { start, end, line }: Bounds): SocketRecord | undefined {
-    if (!this.scanState(text, start, end)) return undefined;
+    if (!this.#scanState(text, start, end)) return undefined;
     const { state } = this;
     const recvQ = this.#recvQ;
     const sendQ = this.#sendQ;
@@ -93,6 +104,29 @@ export class PlainRow {
     return { address, port: this.#number === 0 ? null : this.#number };
   }
 
+  /** A word with a colon, and behind the last one a port, which has no dot in it. As colonEndpoint() wants it. */
+  #skipEndpoint(text: string, end: number): boolean {
+    const start = this.#at;
+    const wordEnd = this.#wordEnd(text, start, end);
+    this.#at = skipBlanks(text, wordEnd, end);
+    for (let at = wordEnd - 1; at >= start; at -= 1) {
+      const code = text.charCodeAt(at);
+      if (code === COLON) return true;
+      if (code === DOT) return false;
+    }
+    return false;
+  }
+
+  /**
+   * Where a word ends. Looking for a space is many times faster than for any blank, and right in a text without tabs. It
+   * stays linear: a row has spaces before its endpoints, so no search goes further than to the next row.
+   */
+  #wordEnd(text: string, start: number, end: number): number {
+    if (this.hasTabs) return skipWord(text, start, end);
+    const space = text.indexOf(" ", start);
+    return space < 0 || space > end ? end : space;
+  }
+
   /** Where the colon behind `*` or a dotted quad is, and in `#hash` a hash of what is before it; -1 for other addresses. */
   #addressEnd(text: string, start: number, end: number): number {
     let dots = 0;
@@ -120,4 +154,31 @@ export class PlainRow {
     this.#addresses[slot] = address;
     return address;
   }
+}
+
+type Spelling = { readonly word: string; readonly state: TcpState };
+
+/** The words of ss by their first and fifth letter, and the tenth where there is one: together they tell them apart. */
+const BY_LETTERS: readonly (Spelling | undefined)[] = spellingsByLetters();
+
+function spellingsByLetters(): (Spelling | undefined)[] {
+  const table: (Spelling | undefined)[] = [];
+  for (const word of SPELLED_BY_SS) {
+    const state = stateNamed(word);
+    if (state !== undefined) table[lettersOf(`${word} `, 0)] = { word, state };
+  }
+  return table;
+}
+
+function lettersOf(text: string, start: number): number {
+  const fifth = text.charCodeAt(start + 4);
+  const tenth = fifth === DASH_OF_FIN ? text.charCodeAt(start + 9) : 0;
+  return (text.charCodeAt(start) * 128 + fifth + tenth) & 16_383;
+}
+
+/** The spelling that `text` has at `start`, if it is one of ss and a blank follows. */
+function spellingAt(text: string, start: number): Spelling | undefined {
+  const spelling = BY_LETTERS[lettersOf(text, start)];
+  if (spelling === undefined || !text.startsWith(spelling.word, start)) return undefined;
+  return text.charCodeAt(start + spelling.word.length) === SPACE ? spelling : undefined;
 }

@@ -86,6 +86,10 @@ class SsReader implements Reader {
     this.#flush();
   }
 
+  piece(text: string): void {
+    this.#plain.hasTabs = text.includes("\t");
+  }
+
   take(text: string, bounds: Bounds): boolean {
     const record = this.#plain.record(text, bounds);
     if (record === undefined) return false;
@@ -96,7 +100,7 @@ class SsReader implements Reader {
   }
 
   quick(text: string, start: number, end: number): TcpState | undefined {
-    if (!this.#plain.scanState(text, start, end)) return undefined;
+    if (!this.#plain.isRow(text, start, end)) return undefined;
     this.#flush();
     this.#afterRow = "skipped";
     return this.#plain.state;
