@@ -101,6 +101,6 @@ async function report({ observe }: Serving, intervalMs: number, io: Io): Promise
     await pause(pauseMs, undefined, { signal: io.signal }).catch(() => undefined);
   }
   const last = await observe();
-  io.err(last.wasExhausted ? exhaustionReport(last) : statusLine(last));
+  io.err(last.shed > 0 && !wasTold ? exhaustionReport(last) : statusLine(last));
   return last;
 }

@@ -8,6 +8,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { release } from "node:os";
 import { dirname, join } from "node:path";
+import { format } from "prettier";
 import type { Lab } from "../lib/lab/define.ts";
 import { loadLabs } from "../lib/lab/load.ts";
 
