@@ -237,7 +237,7 @@ describe("any text", () => {
         if (parsed instanceof ParseError) return;
         expect(parsed.rows + parsed.skipped.length).toBe(parsed.lines);
       }),
-      { numRuns: 20_000 },
+      { numRuns: 5_000 },
     );
   });
 
@@ -265,7 +265,7 @@ describe("any text", () => {
           expect(streamed).toMatchObject({ counts: parsed.counts, rows: parsed.rows });
         },
       ),
-      { numRuns: 5_000 },
+      { numRuns: 2_000 },
     );
   });
 });
