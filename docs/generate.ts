@@ -127,7 +127,14 @@ const pages: readonly (readonly [path: string, text: string])[] = [
   ...labs.map((lab) => [join(ROOT, "docs/labs", `${lab.name}.md`), labPage(lab)] as const),
   [readme, withLabTable(readFileSync(readme, "utf8"), labs)],
 ];
-const stale = pages.filter(
+/** As `make lint` wants it. */
+const formatted = await Promise.all(
+  pages.map(
+    async ([path, text]) =>
+      [path, await format(text, { parser: "markdown", printWidth: 100 })] as const,
+  ),
+);
+const stale = formatted.filter(
   ([path, text]) => !existsSync(path) || readFileSync(path, "utf8") !== text,
 );
 if (process.argv.includes("--check")) {
