@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 /**
  * states: count TCP sockets by state.
  *
@@ -27,6 +28,10 @@ const flags = {
   }),
   format: flag(words, "auto", {
     about: "Format of FILE: auto, ss, netstat, lsof ...",
+    metavar: "NAME",
+  }),
+  endian: flag(choice("little", "big"), "little", {
+    about: "Machine that wrote /proc/net/tcp: little, big",
     metavar: "NAME",
   }),
   port: optional(integer(1, 65_535), { about: "Only this port, on either side", metavar: "N" }),
@@ -86,6 +91,7 @@ function lookOptions(values: Flags, io: Io): LookOptions {
     want: values.by !== undefined || values.records || values.explain ? "records" : "counts",
     details: values.by === "process" || values.records || values.pid !== undefined,
     signal: io.signal,
+    endian: values.endian,
     ...(where === undefined ? {} : { where }),
   };
 }
