@@ -4,6 +4,7 @@ import { SOURCE_BLIND_SPOTS, type Source } from "./blind-spots.ts";
 import { capture, CaptureError, type AskedSource } from "./capture.ts";
 import { decodeStream } from "./decode.ts";
 import { countStream, parseSockets } from "./parse.ts";
+import type { ParseOptions } from "./reader.ts";
 import type { ParsedText, Tally } from "./reading.ts";
 import type { SocketRecord } from "./record.ts";
 import type { Predicate, Skipped } from "./sinks.ts";
@@ -22,7 +23,7 @@ export type Look = {
 };
 
 /** How to look. */
-export type LookOptions = {
+export type LookOptions = ParseOptions & {
   /** `counts` alone are read in constant memory; `records` keep every socket. */
   readonly want: "counts" | "records";
   readonly where?: Predicate;
@@ -61,10 +62,14 @@ export async function lookLive(asked: AskedSource, options: LookOptions): Promis
 export async function lookAtFile(
   path: string,
   format: string,
-  { want, where }: LookOptions,
+  { want, where, ...parsing }: LookOptions,
 ): Promise<Look> {
   const text = decodeStream(path === "-" ? process.stdin : fileBytes(path));
-  const options = { ...(where === undefined ? {} : { where }), ...protocolNamed(path) };
+  const options = {
+    ...protocolNamed(path),
+    ...(where === undefined ? {} : { where }),
+    ...(parsing.endian === undefined ? {} : { endian: parsing.endian }),
+  };
   const from = path === "-" ? "standard input" : path;
   if (want === "counts") {
     const tally = await countStream(text, format, options);

@@ -21,7 +21,7 @@ export const netstatLinux: Format = {
 };
 
 /** In any language: net-tools translates everything behind the queues. BSD has its state in brackets. */
-const HEADER = /^Proto Recv-Q Send-Q (?!.*\(state\))/;
+const HEADER = /^Proto Recv-Q Send-Q (?!.*(?:\(state\)|R-MBUF))/;
 const UNIX_HEADER = /^Proto RefCnt Flags +Type/;
 /** The synthetic layout that no netstat prints: its port columns move everything behind them. */
 const PORT_COLUMNS = /^Proto Recv-Q Send-Q +Local Address +Port +Foreign Address +Port/;

@@ -120,6 +120,16 @@ tcp              0      128     *:22               *:*                 users:(("
     ]);
   });
 
+  it("reads a table without Netid as TCP, and says that UNCONN makes it doubtful", () => {
+    const text =
+      "State Recv-Q Send-Q Local Address:Port Peer Address:Port\nUNCONN 0 0 0.0.0.0:68 0.0.0.0:*\n";
+    expect(parseSs(text)).toMatchObject({
+      counts: { CLOSE: 1 },
+      notes: ["no Netid column: read as TCP, but UNCONN rows are what `ss -u` prints"],
+    });
+    expect(parseSs("tcp UNCONN 0 0 0.0.0.0:68 0.0.0.0:*\n").notes).toEqual([]);
+  });
+
   it("gives details on the next line to the row above, and takes the congestion control for one", () => {
     const { records, skipped } = parseSs(
       `ESTAB    0         0                127.0.0.1:30013          127.0.0.1:55494

@@ -57,7 +57,6 @@ class SsReader implements Reader {
   #pending: SocketRecord | undefined;
   #details: Details | undefined;
   #afterRow: "none" | "record" | "skipped" = "none";
-  #saidStateless = false;
   readonly #plain = new PlainRow();
 
   constructor(sink: Sink) {
@@ -92,7 +91,8 @@ class SsReader implements Reader {
 
   take(text: string, bounds: Bounds): boolean {
     const record = this.#plain.record(text, bounds);
-    if (record === undefined) return false;
+    // UNCONN wants a second look, see #noteDoubts.
+    if (record === undefined || record.state === "CLOSE") return false;
     this.#flush();
     this.#pending = record;
     this.#afterRow = "record";
@@ -100,7 +100,7 @@ class SsReader implements Reader {
   }
 
   quick(text: string, start: number, end: number): TcpState | undefined {
-    if (!this.#plain.isRow(text, start, end)) return undefined;
+    if (!this.#plain.isRow(text, start, end) || this.#plain.state === "CLOSE") return undefined;
     this.#flush();
     this.#afterRow = "skipped";
     return this.#plain.state;
@@ -125,7 +125,7 @@ class SsReader implements Reader {
     const sendQ = wholeNumber(next()) ?? fail("no Send-Q behind Recv-Q");
     const local = colonEndpoint(next()) ?? fail("no local address with a port");
     const remote = colonEndpoint(next()) ?? fail("no peer address with a port");
-    if (protocol === "tcp" && lead.state === undefined) this.#noteStateless();
+    if (protocol === "tcp") this.#noteDoubts(lead);
     this.#pending = {
       protocol,
       family: familyOf(local) ?? familyOf(remote),
@@ -167,10 +167,12 @@ class SsReader implements Reader {
     this.#sink.skip(number, reason, text);
   }
 
-  #noteStateless(): void {
-    if (this.#saidStateless) return;
-    this.#saidStateless = true;
-    this.#sink.note("rows without a state, as `ss state ...` prints them: these are in no count");
+  /** Said once, by the sink. */
+  #noteDoubts({ state, netid }: Lead): void {
+    if (state === undefined)
+      this.#sink.note("rows without a state, as `ss state ...` prints them: these are in no count");
+    else if (state === "CLOSE" && netid === undefined)
+      this.#sink.note("no Netid column: read as TCP, but UNCONN rows are what `ss -u` prints");
   }
 
   #flush(): void {
