@@ -1,13 +1,13 @@
 /** blind-spots: what each source cannot see. Data, because the table that shows a count has to show its limits too. */
 
 /** Where a live table comes from. */
-export const SOURCES = ["ss", "netstat", "lsof", "proc"] as const;
+export const SOURCES = ["ss", "netstat", "lsof", "proc", "counters"] as const;
 
 /** One of the live sources. */
 export type Source = (typeof SOURCES)[number];
 
 /**
- * One sentence per blind spot, at most 78 characters.
+ * One sentence per blind spot, at most 80 characters.
  *
  * SEE ss(8), netstat(8), lsof(8), proc_net_tcp(5); docs/reference/formats.md has the evidence.
  */
@@ -27,5 +27,9 @@ export const SOURCE_BLIND_SPOTS: Readonly<Record<Source, readonly string[]>> = {
   proc: [
     "Owners come from /proc/PID/fd: without root only your own processes.",
     "Only this network namespace; bound but unused sockets are not listed.",
+  ],
+  counters: [
+    "ESTABLISHED is CurrEstab less CLOSE_WAIT, TIME_WAIT is tw of sockstat.",
+    "Three readings, not one instant: sockets that change meanwhile may count twice.",
   ],
 };

@@ -6,6 +6,7 @@
  */
 import { readFileSync } from "node:fs";
 import type { Source } from "./blind-spots.ts";
+import { isKeptAsTimeWait, readKernelNumbers } from "./kernel-numbers.ts";
 import { ownedBy, readOwners } from "./owners.ts";
 import { parseSockets } from "./parse.ts";
 import { parseProcNet, procNet } from "./proc-net.ts";
@@ -50,6 +51,7 @@ export class CaptureError extends Error {
  */
 export async function capture(asked: AskedSource, options: CaptureOptions = {}): Promise<Captured> {
   if (asked === "proc") return captureProc(options);
+  if (asked === "counters") return captureCounters(options.signal);
   if (asked !== "auto") return captureTool(asked, options);
   try {
     return await captureTool("ss", options);
@@ -58,6 +60,33 @@ export async function capture(asked: AskedSource, options: CaptureOptions = {}):
     const captured = captureProc(options);
     return { ...captured, notes: [`${error.message}: read from /proc instead`, ...captured.notes] };
   }
+}
+
+/**
+ * Counts that cost the same at any number of connections: the kernel counts ESTABLISHED and TIME_WAIT itself, and the
+ * sockets in all other states, few on most machines, come from ss.
+ *
+ * @throws CaptureError where the kernel has no such numbers.
+ */
+async function captureCounters(signal: AbortSignal | undefined): Promise<Captured> {
+  const command = ["ss", "-tano", "exclude", "established", "exclude", "time-wait"] as const;
+  const table = parseSockets(await output({ command, package: "iproute2" }, signal), "ss");
+  const { timeWait, established } = readKernelNumbers();
+  if (timeWait === undefined || established === undefined)
+    throw new CaptureError("this kernel has no /proc/net/sockstat and /proc/net/snmp");
+  const kept = table.records.filter(isKeptAsTimeWait).length;
+  const counts = {
+    ...table.counts,
+    ESTABLISHED: Math.max(0, established - table.counts.CLOSE_WAIT),
+    TIME_WAIT: Math.max(0, timeWait - kept),
+  };
+  const from = "/proc/net/sockstat, /proc/net/snmp";
+  return {
+    source: "counters",
+    command: `${from}, ${command.join(" ")}`,
+    table: { ...table, counts },
+    notes: [],
+  };
 }
 
 /** Where to read from. */

@@ -39,6 +39,8 @@ export type LookOptions = ParseOptions & {
  */
 export async function lookLive(asked: AskedSource, options: LookOptions): Promise<Look> {
   const { where, details, signal } = options;
+  if (asked === "counters" && (options.want === "records" || where !== undefined))
+    throw new CaptureError("the source counters has no sockets to filter, group or list; use ss");
   const captured = await capture(asked, {
     details: details ?? false,
     ...(where === undefined ? {} : { where }),

@@ -1,6 +1,6 @@
 /** observe: one instant through every observer that this machine has. */
-import { readFileSync } from "node:fs";
 import { capture, CaptureError, readProcNet } from "./capture.ts";
+import { isKeptAsTimeWait, readKernelNumbers } from "./kernel-numbers.ts";
 import { ownedBy, readOwners } from "./owners.ts";
 import type { KernelNumber, Observation, Observations } from "./reconcile.ts";
 import type { SocketRecord } from "./record.ts";
@@ -54,64 +54,44 @@ function tcpOf(records: readonly SocketRecord[]): readonly SocketRecord[] {
 }
 
 function kernelNumbers(): KernelNumber[] {
-  const sockstat = readText("/proc/net/sockstat");
-  const sockstat6 = readText("/proc/net/sockstat6");
-  const [names = "", values = ""] = readText("/proc/net/snmp")
-    .split("\n")
-    .filter((line) => line.startsWith("Tcp:"));
-  const established = values.split(" ")[names.split(" ").indexOf("CurrEstab")];
-  return [
-    [
-      "sockstat tw",
-      numberBehind(sockstat, "tw"),
-      "what is kept as TIME_WAIT, a closed FIN_WAIT2 too",
-      keptByTimer,
-    ],
-    [
-      "sockstat inuse",
-      numberBehind(sockstat, "inuse"),
-      "IPv4 sockets, those not kept as TIME_WAIT",
-      inUse(4),
-    ],
-    ["sockstat6 inuse", numberBehind(sockstat6, "inuse"), "the same for IPv6", inUse(6)],
-    ["CurrEstab", Number(established), "ESTABLISHED and CLOSE_WAIT (RFC 4022)", currEstab],
-  ].flatMap(([name, value, meaning, predict]) =>
-    Number.isNaN(value) ? [] : [{ name, value, meaning, predict } as KernelNumber],
+  const { timeWait, inUse4, inUse6, established } = readKernelNumbers();
+  const numbers = [
+    {
+      name: "sockstat tw",
+      value: timeWait,
+      meaning: "what is kept as TIME_WAIT, a closed FIN_WAIT2 too",
+      predict: counting(isKeptAsTimeWait),
+    },
+    {
+      name: "sockstat inuse",
+      value: inUse4,
+      meaning: "IPv4 sockets, those not kept as TIME_WAIT",
+      predict: counting(isFull(4)),
+    },
+    {
+      name: "sockstat6 inuse",
+      value: inUse6,
+      meaning: "the same for IPv6",
+      predict: counting(isFull(6)),
+    },
+    {
+      name: "CurrEstab",
+      value: established,
+      meaning: "ESTABLISHED and CLOSE_WAIT (RFC 4022)",
+      predict: counting(({ state }) => state === "ESTABLISHED" || state === "CLOSE_WAIT"),
+    },
+  ];
+  return numbers.flatMap(({ value, ...number }) =>
+    value === undefined ? [] : [{ ...number, value }],
   );
 }
 
-/** A closed FIN_WAIT2 becomes a TIME_WAIT socket that only still shows its old state (tcp_time_wait() in the kernel). */
-function isKeptByTimer({ state, timer }: SocketRecord): boolean {
-  return state === "TIME_WAIT" || (state === "FIN_WAIT2" && timer?.name === "timewait");
-}
-
-function keptByTimer(records: readonly SocketRecord[]): number {
-  return records.filter(isKeptByTimer).length;
+function counting(isMeant: (record: SocketRecord) => boolean): KernelNumber["predict"] {
+  return (records) => records.filter(isMeant).length;
 }
 
 /** Requests that wait for their last ACK are no full sockets yet. */
-function inUse(family: 4 | 6): (records: readonly SocketRecord[]) => number {
-  return (records) =>
-    records.filter(
-      (record) => record.family === family && record.state !== "SYN_RECV" && !isKeptByTimer(record),
-    ).length;
-}
-
-function currEstab(records: readonly SocketRecord[]): number {
-  return records.filter(({ state }) => state === "ESTABLISHED" || state === "CLOSE_WAIT").length;
-}
-
-function numberBehind(text: string, name: string): number {
-  const line = text.split("\n").find((candidate) => /^TCP6?: /.test(candidate));
-  const words = line?.split(" ") ?? [];
-  const at = words.indexOf(name);
-  return at < 0 ? NaN : Number(words[at + 1]);
-}
-
-function readText(path: string): string {
-  try {
-    return readFileSync(path, "latin1");
-  } catch {
-    return "";
-  }
+function isFull(family: 4 | 6): (record: SocketRecord) => boolean {
+  return (record) =>
+    record.family === family && record.state !== "SYN_RECV" && !isKeptAsTimeWait(record);
 }
