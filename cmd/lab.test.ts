@@ -3,7 +3,7 @@ import { afterEach, beforeAll, describe, expect, it } from "vitest";
 import { allPids, commandLine } from "../lib/kernel/process.ts";
 import { findRung, networkNamespace } from "../lib/kernel/sandbox.ts";
 import type { LabResult } from "../lib/lab/result.ts";
-import { killAll, lastJson, run, start, until } from "../lib/testing/programs.ts";
+import { DIST, killAll, lastJson, run, start, until } from "../lib/testing/programs.ts";
 
 let cannotSandbox: string | undefined;
 beforeAll(async () => {
@@ -174,6 +174,59 @@ describe("lab run", () => {
     expect(arm!.verdict).toBe("skipped");
     expect(arm!.reason).toContain("--here changes no parameter");
     expect(readFileSync("/proc/sys/net/ipv4/ip_local_port_range", "utf8")).toBe(before);
+  });
+});
+
+describe("the ladder of sandboxes", () => {
+  /** Inside a user namespace of its own the limit on further ones can be set without harm. */
+  const withoutUserNamespaces = (user: string, ...then: string[]): string[] => [
+    ...["unshare", "--user", ...user.split(" "), "sh", "-c"],
+    ...['echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"', "sh", ...then],
+  ];
+  const ordinary = withoutUserNamespaces(
+    "--map-user=1000 --map-group=1000 --keep-caps",
+    ...["setpriv", "--bounding-set", "-all", "--inh-caps", "-all", "--ambient-caps", "-all"],
+  );
+  const flags = ["run", "ulimit", "--arm", "myth", "--json"];
+
+  it("takes a user namespace where there is one", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    expect(labs((await run("lab", flags)).stdout)[0]!.environment.sandbox).toBe("user-namespace");
+  });
+
+  it("does without user namespaces as root", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const { code, stdout } = await run("lab", flags, {
+      through: withoutUserNamespaces("--map-root-user"),
+    });
+    expect(labs(stdout)[0]).toMatchObject({
+      verdict: "held",
+      environment: { sandbox: "root-namespace" },
+    });
+    expect(code).toBe(0);
+  });
+
+  it("names what is missing, and the ways out, where nothing is possible", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const { code, stdout, stderr } = await run("lab", flags, { through: ordinary });
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toContain("user.max_user_namespaces = 0");
+    for (const way of ["sudo", "docker", "--here"]) expect(stderr).toContain(way);
+  });
+
+  it("shows with --here what needs no parameter, also where nothing else is possible", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const { stdout } = await run("lab", [...flags, "--here"], { through: ordinary });
+    expect(labs(stdout)[0]).toMatchObject({ verdict: "held", environment: { sandbox: "here" } });
+  });
+});
+
+describe("a lab", () => {
+  it("does not mind what its user has set for programs started by hand", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const env = { LEAK: "true", PORT: "1", HOST: "192.0.2.1", CONNECTIONS: "5" };
+    const { stdout } = await run("lab", ["run", "ulimit", "--arm", "control", "--json"], { env });
+    expect(labs(stdout)[0]!.verdict).toBe("held");
   });
 });
 

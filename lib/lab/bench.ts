@@ -41,18 +41,17 @@ export type Predicted = {
   readonly measured: (value: number | string, explanation?: Explanation) => void;
 };
 
+const FIRST_PORT = 8080;
 const POLL_MS = 20;
 const SETTLED_READINGS = 8;
 
 /** Tools of an arm. */
 export class Bench {
-  /** Where the arm's server listens: the sandbox has all ports to itself. */
-  readonly port = 8080;
   readonly #rung: Rung;
   readonly #emit: (event: ArmEvent) => void;
   readonly #countersAtStart: Counters = readCounters();
   readonly #open = new Set<string>();
-  #nextPort = this.port;
+  #nextPort = FIRST_PORT;
   readonly #programs: Running[] = [];
   readonly #servers: RunningServer[] = [];
 
@@ -103,7 +102,8 @@ export class Bench {
 
   /** Starts a server and waits until it listens. */
   async server(flags: readonly string[] = [], options?: ProgramOptions): Promise<RunningServer> {
-    const port = this.#nextPort;
+    // A sandbox has all ports to itself; elsewhere any free one has to do.
+    const port = this.#rung === "here" ? 0 : this.#nextPort;
     this.#nextPort += 1;
     const server = await startServer(["--port", `${port}`, ...flags], options);
     this.#servers.push(server);
@@ -112,14 +112,24 @@ export class Bench {
 
   /** Runs a client program to its end and returns what it printed. */
   run<T>(name: ProgramName, flags: readonly string[], options?: ProgramOptions): Promise<T> {
-    return runProgram<T>(name, flags, options);
+    return runProgram<T>(name, flags, { ...options, env: this.#toFirstServer() });
   }
 
   /** Starts a client program that goes on while the arm does other things. */
   start(name: ProgramName, flags: readonly string[], options?: ProgramOptions): Running {
-    const program = startProgram(name, flags, options);
+    const program = startProgram(name, flags, { ...options, env: this.#toFirstServer() });
     this.#programs.push(program);
     return program;
+  }
+
+  /** Where the arm's first server listens; clients go there by default. */
+  port(): number | undefined {
+    return this.#servers[0]?.port;
+  }
+
+  #toFirstServer(): Readonly<Record<string, string>> {
+    const port = this.port();
+    return port === undefined ? {} : { PORT: `${port}` };
   }
 
   /** All sockets of the sandbox, now. */
@@ -130,7 +140,7 @@ export class Bench {
   /** The connections of the arm's servers, now, from both ends. */
   view(): ListenerView {
     const ports = this.#servers.map((server) => server.port);
-    return procListenerView(procTexts(), new Set(ports.length > 0 ? ports : [this.port]));
+    return procListenerView(procTexts(), new Set(ports));
   }
 
   /**

@@ -14,6 +14,8 @@ export type ProgramName = "server" | "client" | "bomb" | "multiplex";
 export type ProgramOptions = {
   /** Words before it, such as `prlimit --nofile=128:128`; each has to exec what follows, so that the pid stays. */
   readonly through?: readonly string[];
+  /** Variables for it, such as PORT. */
+  readonly env?: Readonly<Record<string, string>>;
 };
 
 /** The command line of an executable. */
@@ -57,6 +59,7 @@ export function startProgram(
   const child = execa("setpriv", ["--pdeathsig", "KILL", "--", ...argv], {
     reject: false,
     stdin: "ignore",
+    env: { ...process.env, ...NOT_FROM_OUR_USER, ...options.env },
     maxBuffer: MAX_OUTPUT_BYTES,
   });
   if (child.pid === undefined) throw new NeedsError("setpriv did not start: install util-linux");
@@ -73,6 +76,9 @@ export function startProgram(
     kill: (signal = "SIGTERM") => child.kill(signal),
   };
 }
+
+/** What the user has set for programs that are started by hand must not reach into a lab. */
+const NOT_FROM_OUR_USER = { HOST: "", PORT: "", CONNECTIONS: "", LEAK: "", ALLOW_REMOTE: "" };
 
 const MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
 

@@ -32,7 +32,7 @@ function limited(limit: number): readonly string[] {
 function finWait2(bench: Bench): { owned: number; orphaned: number } {
   const rows = bench
     .sockets()
-    .filter((row: SocketRecord) => row.state === "FIN_WAIT2" && row.remote.port === bench.port);
+    .filter((row: SocketRecord) => row.state === "FIN_WAIT2" && row.remote.port === bench.port());
   const orphaned = rows.filter(({ inode }) => inode === 0).length;
   return { owned: rows.length - orphaned, orphaned };
 }
