@@ -14,14 +14,12 @@ beforeAll(async () => {
 });
 afterEach(killAll);
 
-/** Processes of this suite that live in another network namespace than we do. */
+/** Processes of this checkout that live in another network namespace than we do. */
 function sandboxed(): string[] {
   return allPids().flatMap((pid) => {
     try {
       const words = commandLine(pid).join(" ");
-      return networkNamespace(pid) !== networkNamespace() && words.includes("/dist/")
-        ? [words]
-        : [];
+      return networkNamespace(pid) !== networkNamespace() && words.includes(DIST) ? [words] : [];
     } catch {
       return [];
     }
