@@ -17,10 +17,9 @@ export type Rung = "user-namespace" | "root-namespace" | "here";
 
 /** What each rung means, for the user. */
 export const RUNGS: Readonly<Record<Rung, string>> = {
-  "user-namespace": "a private network (user, network and process namespace; no root needed)",
-  "root-namespace":
-    "a private network (network and process namespace; as root, user namespaces are off)",
-  here: "this machine's own network: no parameter is changed, and counters include other programs",
+  "user-namespace": "a private network (user namespace, no root needed)",
+  "root-namespace": "a private network (as root; user namespaces are off)",
+  here: "this machine's own network, where others count too",
 };
 
 /** Programs inside a sandbox find its identity here; outside it is not set. */

@@ -27,15 +27,15 @@ export async function enterShell(words: readonly string[], terminal: Terminal): 
     return attached(joinCommand(existing, argv));
   }
   const rung = await findRung();
-  terminal.err(`lab shell: ${RUNGS[rung]}. 1,000 ports (40000 to 40999), tcp_tw_reuse=0.`);
-  terminal.err(
-    "Further terminals join it: lab shell, in this folder. exit ends it, and everything in it.",
-  );
+  terminal.err(`lab shell: ${RUNGS[rung]}: 1,000 ports, tcp_tw_reuse=0.`);
+  terminal.err("make shell in further terminals joins it. exit ends it, and all in it.");
   return attached(sandboxCommand(rung, [...partCommand("shell-main"), SHELL_MARK, ...argv]));
 }
 
 async function attached(command: readonly string[]): Promise<number> {
   const [file = "", ...args] = command;
-  const { exitCode, signal } = await execa(file, args, { stdio: "inherit", reject: false });
+  // A make in there is not the child of the make that may have started this.
+  const env = { MAKELEVEL: undefined, MAKEFLAGS: undefined, MFLAGS: undefined };
+  const { exitCode, signal } = await execa(file, args, { stdio: "inherit", reject: false, env });
   return exitCode ?? (signal === undefined ? 1 : 130);
 }

@@ -68,7 +68,7 @@ export function bombReport(result: BombResult): string {
   return [
     wrapped(predictionText(result.predicted), "predicted  "),
     `measured   ${count(successes)} of ${count(attempts)} succeeded in ${ms(durationMs)}, ${rate}`,
-    ...failureLines(result.failures).map((line) => `           ${line}`),
+    ...failureLines(result.failures, " ".repeat("measured   ".length)),
     ...explanations(result).map((line) => wrapped(line, "explained  ")),
     `closed     first by us ${count(closedFirst.us)}, by the server ${count(closedFirst.server)}`,
     ...(successes === 0 ? [] : ["", latencyTable(result.connectByFill), "", statesTable(result)]),

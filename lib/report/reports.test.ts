@@ -75,7 +75,12 @@ describe("bomb report", () => {
   const result: BombResult = {
     attempts: 1_005,
     successes: 1_004,
-    failures: { EADDRNOTAVAIL: { count: 1, first: "connect EADDRNOTAVAIL 127.0.0.1:8080" } },
+    failures: {
+      EADDRNOTAVAIL: {
+        count: 1,
+        first: "connect EADDRNOTAVAIL 127.0.0.1:8080 - Local (0.0.0.0:0)",
+      },
+    },
     closedFirst: { us: 1_004, server: 0 },
     durationMs: 101,
     connectByFill: Array.from({ length: 10 }, () => undefined),

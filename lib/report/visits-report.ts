@@ -2,7 +2,7 @@
 
 import type { FailureCounts } from "../protocol/errno.ts";
 import type { VisitsSummary } from "../protocol/visits.ts";
-import { ms } from "./format.ts";
+import { ms, wrapped } from "./format.ts";
 
 /** Lines such as `connected 23 of 23, echoes 23, left as planned 23`. */
 export function visitsReport(visits: VisitsSummary): string {
@@ -19,9 +19,9 @@ export function visitsReport(visits: VisitsSummary): string {
   ].join("\n");
 }
 
-/** One line for each errno, the first failure of its kind quoted. */
-export function failureLines(failures: Readonly<FailureCounts>): readonly string[] {
-  return Object.entries(failures).map(
-    ([errno, { count, first }]) => `${errno} ${count} (the first: ${first})`,
+/** Each errno with its count, the first failure of its kind quoted; lines of at most 80 columns after a margin. */
+export function failureLines(failures: Readonly<FailureCounts>, margin = ""): readonly string[] {
+  return Object.entries(failures).map(([errno, { count, first }]) =>
+    wrapped(`${errno} ${count} (the first: ${first})`, margin),
   );
 }
