@@ -1,7 +1,7 @@
 /** states from outside: exit codes, streams, and a kernel that has 23 connections. */
 import { execFile, spawn, type ChildProcessWithoutNullStreams } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readFileSync, writeFileSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -88,6 +88,30 @@ describe("states FILE", () => {
     expect(JSON.parse(stdout)).toMatchObject({ from: "standard input", counts: TWENTY_THREE });
     const live = await run(["--json", "--source", "proc"], { input: readFileSync(SS) });
     expect(JSON.parse(live.stdout)).toMatchObject({ format: "procnet" });
+  });
+
+  it("asks a netstat that knows few options for less", async () => {
+    const bin = join(folder, "bin");
+    mkdirSync(bin);
+    const script =
+      '#!/bin/sh\n[ "$*" = -tan ] || { echo "netstat: invalid option" >&2; exit 1; }\necho "tcp 0 0 0.0.0.0:22 0.0.0.0:* LISTEN"\n';
+    writeFileSync(join(bin, "netstat"), script, { mode: 0o755 });
+    const env = { PATH: `${bin}:${process.env["PATH"] ?? ""}` };
+    const { stdout } = await run(["--source", "netstat", "--json"], { env });
+    expect(JSON.parse(stdout)).toMatchObject({ from: "netstat -tan", counts: { LISTEN: 1 } });
+  });
+
+  it("falls back to /proc where ss is not installed, and says so", async () => {
+    const { stdout } = await run(["--json"], { env: { PATH: "/nonexistent" } });
+    expect(JSON.parse(stdout)).toMatchObject({
+      format: "procnet",
+      notes: ["ss is not installed (package iproute2): read from /proc instead"],
+    });
+    const missing = await run(["--source", "lsof"], { env: { PATH: "/nonexistent" } });
+    expect(missing).toMatchObject({
+      code: 2,
+      stderr: "states: lsof is not installed (package lsof) [TFL_CAPTURE]\n",
+    });
   });
 
   it("counts one port, and groups by it", async () => {
@@ -253,6 +277,7 @@ describe("states on a kernel with 23 connections", () => {
     ip link set lo up || exit 9
     exec 3< <("$NODE" --input-type=module -e "$(cat "$OPEN_23")" <&0)
     read -r -u 3 ready || exit 8
+    echo "$ready"
     "$NODE" "$STATES" --source counters --json || exit 5
     for source in ss netstat lsof proc; do
       "$NODE" "$STATES" --source $source --json --records || exit 7
@@ -281,8 +306,11 @@ describe("states on a kernel with 23 connections", () => {
     child.stdout.on("data", (data: Buffer) => (chunks.stdout += data.toString()));
     child.stderr.on("data", (data: Buffer) => (chunks.stderr += data.toString()));
     const [code] = (await once(child, "close").catch(() => [127])) as [number];
-    [counters = "", ...lines] = chunks.stdout.trimEnd().split("\n");
-    if (code !== 0) reason = `no network namespace here (exit ${code}): ${chunks.stderr.trim()}`;
+    [, counters = "", ...lines] = chunks.stdout.trimEnd().split("\n");
+    // Before `ready` it is this machine that cannot; after it, our programs.
+    if (code !== 0 && chunks.stdout === "")
+      reason = `no network namespace here (exit ${code}): ${chunks.stderr.trim()}`;
+    else if (code !== 0) throw new Error(`exit ${code}: ${chunks.stderr.trim()}`);
   }, DEADLINE_MS);
 
   const lookOf = (index: number): { counts: object; records: SocketRecord[] } =>

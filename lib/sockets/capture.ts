@@ -14,7 +14,7 @@ import { openCount, type ParsedText, type ReadOptions, type Tally } from "./read
 import type { SocketRecord, StateCounts } from "./record.ts";
 import type { Predicate } from "./sinks.ts";
 
-/** A source, or `auto`: ss where it is installed, else /proc. */
+/** A source, or `auto`: ss where it is installed, else /proc; on other systems than Linux netstat. */
 export type AskedSource = Source | "auto";
 
 /** One table at one instant. */
@@ -53,6 +53,7 @@ export async function capture(asked: AskedSource, options: CaptureOptions = {}):
   if (asked === "proc") return captureProc(options);
   if (asked === "counters") return captureCounters(options.signal);
   if (asked !== "auto") return captureTool(asked, options);
+  if (process.platform !== "linux") return captureTool("netstat", options);
   try {
     return await captureTool("ss", options);
   } catch (error) {
@@ -70,7 +71,8 @@ export async function capture(asked: AskedSource, options: CaptureOptions = {}):
  */
 async function captureCounters(signal: AbortSignal | undefined): Promise<Captured> {
   const command = ["ss", "-tano", "exclude", "established", "exclude", "time-wait"] as const;
-  const table = parseSockets(await output({ command, package: "iproute2" }, signal), "ss");
+  const { text } = await output({ command, package: "iproute2" }, signal);
+  const table = parseSockets(text, "ss");
   const { timeWait, established } = readKernelNumbers();
   if (timeWait === undefined || established === undefined)
     throw new CaptureError("this kernel has no /proc/net/sockstat and /proc/net/snmp");
@@ -159,8 +161,12 @@ function ipv6Text(directory: string): string[] {
   }
 }
 
+type Words = readonly [string, ...string[]];
+
 type Tool = {
-  readonly command: readonly [string, ...string[]];
+  readonly command: Words;
+  /** What to try when the tool does not know the options. */
+  readonly plain?: Words;
   /** The package that brings it. */
   readonly package: string;
 };
@@ -173,7 +179,12 @@ function toolFor(source: "ss" | "netstat" | "lsof", details: boolean): Tool {
         package: "iproute2",
       };
     case "netstat":
-      return { command: netstatCommand(details), package: "net-tools" };
+      return {
+        command: netstatCommand(details),
+        // busybox has neither -W nor -p everywhere, the net-tools of RHEL 6 no -W.
+        ...(process.platform === "linux" ? { plain: ["netstat", "-tan"] } : {}),
+        package: "net-tools",
+      };
     case "lsof":
       return {
         // pid, command, user id, descriptor, type, protocol, name, device, inode, and with T state and queues.
@@ -196,11 +207,14 @@ async function captureTool(
 ): Promise<Captured> {
   const tool = toolFor(source, details);
   const options: ReadOptions = where === undefined ? {} : { where };
-  const table = parseSockets(await output(tool, signal), source, options);
-  return { source, command: tool.command.join(" "), table, notes: [] };
+  const { text, command, notes } = await output(tool, signal);
+  const table = parseSockets(text, source, options);
+  return { source, command: command.join(" "), table, notes };
 }
 
-async function output(tool: Tool, signal: AbortSignal | undefined): Promise<string> {
+type Output = { readonly text: string; readonly command: Words; readonly notes: readonly string[] };
+
+async function output(tool: Tool, signal: AbortSignal | undefined): Promise<Output> {
   const { execa } = await import("execa");
   const [file, ...args] = tool.command;
   const result = await execa(file, args, {
@@ -212,8 +226,20 @@ async function output(tool: Tool, signal: AbortSignal | undefined): Promise<stri
   });
   if (result.code === "ENOENT")
     throw new CaptureError(`${file} is not installed (package ${tool.package})`);
-  // lsof also exits with 1 when there is nothing to list.
-  if (result.failed && result.stdout === "" && (file !== "lsof" || result.stderr !== ""))
-    throw new CaptureError(`${tool.command.join(" ")}: ${result.stderr || result.shortMessage}`);
-  return result.stdout;
+  const complaint = result.stderr.trim().split("\n", 1).join("");
+  if (!result.failed || (!result.isTerminated && hasAnswered(file, result))) {
+    const notes = result.failed && complaint !== "" ? [complaint] : [];
+    return { text: result.stdout, command: tool.command, notes };
+  }
+  if (tool.plain !== undefined && !result.isTerminated)
+    return output({ command: tool.plain, package: tool.package }, signal);
+  throw new CaptureError(`${tool.command.join(" ")}: ${complaint || result.shortMessage}`);
+}
+
+/** lsof also exits with 1 when there is nothing to list. */
+function hasAnswered(
+  file: string,
+  { stdout, stderr }: { stdout: string; stderr: string },
+): boolean {
+  return stdout !== "" || (file === "lsof" && stderr === "");
 }

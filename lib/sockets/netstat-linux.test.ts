@@ -102,6 +102,23 @@ Aktive Sockets in der UNIX-Domäne (Server und stehende Verbindungen)
     expect(skipped).toHaveLength(5);
   });
 
+  it("reads states and timers in Czech, where one state has two words, and headers in Japanese", () => {
+    const { records } = parseNetstat(
+      `Proto Přích-F Odch-F Lokální Adresa          Vzdálená Adresa         Stav        PID/Program name
+tcp        0      0 127.0.0.1:80            127.0.0.1:5000          SPOJENO     12/nginx   zapnut (0.21/1/0)
+tcp        0      0 127.0.0.1:80            127.0.0.1:5001          POSLEDNÍ ACK 12/nginx  vyp (0.00/0/0)
+Proto 受信-Q 送信-Q 内部アドレス            外部アドレス            状態
+tcp        0      0 0.0.0.0:22              0.0.0.0:*               LISTEN      オフ (0.00/0/0)
+`,
+    );
+    expect(records).toMatchObject([
+      { state: "ESTABLISHED", timer: { name: "on", remainingMs: 210, retransmits: 1 } },
+      { state: "LAST_ACK", owners: [{ pid: 12, name: "nginx" }] },
+      { state: "LISTEN", owners: [] },
+    ]);
+    expect(records[2]).not.toHaveProperty("timer");
+  });
+
   it("reads past the warnings that busybox prints into the stream", () => {
     const { counts } = parseNetstat(
       `netstat: showing only processes with your user ID

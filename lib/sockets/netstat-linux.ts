@@ -9,7 +9,7 @@ import { colonEndpoint, familyOf, looksLikeEndpoint, truncated } from "./endpoin
 import { skipBlanks, wholeNumber, wordsOf } from "./lines.ts";
 import { ParseError } from "./parse-error.ts";
 import { SKIP, type Format, type Reader, type Sink } from "./reader.ts";
-import type { Endpoint, Owner, SocketRecord, Timer } from "./record.ts";
+import type { Endpoint, Owner, SocketRecord, TcpState, Timer } from "./record.ts";
 import { stateNamed } from "./state-names.ts";
 
 export const netstatLinux: Format = {
@@ -40,6 +40,15 @@ const PROTOCOLS: ReadonlyMap<string, "tcp" | "udp" | "other"> = new Map([
 /** net-tools cuts an address so that address, colon and port fill this width; busybox cuts the whole. */
 const ENDPOINT_WIDTH = 23;
 const TIMER = /^\((\d+(?:\.\d+)?)\/(\d+)\/\d+\)$/;
+
+/** net-tools translates these too (po/*.po): German, Portuguese, Czech, Japanese, Estonian. */
+const TIMER_NAMES: ReadonlyMap<string, string> = new Map([
+  ...["aus", "desligado", "vyp", "オフ", "eikäi"].map((word) => [word, "off"] as const),
+  ...["ein", "em", "zapnut", "オン"].map((word) => [word, "on"] as const),
+  ["probe", "persist"],
+  ["キープアライブ", "keepalive"],
+  ["時間待ち", "timewait"],
+]);
 
 type Row = { readonly text: string; readonly number: number; readonly words: readonly string[] };
 
@@ -80,17 +89,15 @@ class NetstatLinuxReader implements Reader {
   #record(row: Row, protocol: "tcp" | "udp"): SocketRecord {
     if (PORT_COLUMNS.test(this.#header)) return this.#portColumns(row, protocol);
     const ends = endsOf(row);
-    const word = row.words[5] ?? "";
-    const state = stateNamed(word);
-    if (protocol === "tcp" && state === undefined)
-      refuse(word === "" ? "no state" : `unknown state ${JSON.stringify(word)}`, row);
+    const { state, width } = stateOf(row.words);
+    if (protocol === "tcp" && state === undefined) refuseState(row);
     return {
       protocol,
       family: linuxFamily(row.words[0], ends.local),
       ...ends,
       state: protocol === "tcp" ? state : undefined,
       line: row.number,
-      ...this.#columns(restOf(row.text, state === undefined ? 5 : 6)),
+      ...this.#columns(restOf(row.text, 5 + width)),
     };
   }
 
@@ -129,6 +136,20 @@ class NetstatLinuxReader implements Reader {
       line: number,
     };
   }
+}
+
+/** The state, and how many words it has: in Czech one has two. */
+function stateOf(words: readonly string[]): { state: TcpState | undefined; width: number } {
+  const [first = "", second = ""] = words.slice(5);
+  const one = stateNamed(first);
+  if (one !== undefined) return { state: one, width: 1 };
+  const two = stateNamed(`${first} ${second}`);
+  return { state: two, width: two === undefined ? 0 : 2 };
+}
+
+function refuseState(row: Row): never {
+  const [, , , , , word] = row.words;
+  return refuse(word === undefined ? "no state" : `unknown state ${JSON.stringify(word)}`, row);
 }
 
 function endsOf(row: Row): Pick<SocketRecord, "recvQ" | "sendQ" | "local" | "remote"> {
@@ -177,7 +198,8 @@ function timerOf(rest: string): { timer?: Timer; before: string } {
   const found = open < 0 ? null : TIMER.exec(text.slice(open + 1));
   if (found === null) return { before: rest };
   const nameAt = text.lastIndexOf(" ", open - 1) + 1;
-  const name = text.slice(nameAt, open);
+  const word = text.slice(nameAt, open);
+  const name = TIMER_NAMES.get(word) ?? word;
   const before = text.slice(0, nameAt);
   if (name === "off") return { before };
   const remainingMs = Math.round(Number(found[1]) * 1_000);

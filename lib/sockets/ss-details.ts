@@ -73,7 +73,7 @@ function known(item: string, draft: Details): boolean {
   const value = item.slice(colon + 1);
   switch (item.slice(0, colon)) {
     case "users":
-      draft.owners.push(...readUsers(value));
+      for (const owner of readUsers(value)) draft.owners.push(owner);
       return true;
     case "timer": {
       const timer = readTimer(value);

@@ -8,7 +8,7 @@
 import { TCP_STATES, type TcpState } from "./record.ts";
 
 const SPELLINGS: Readonly<Record<TcpState, readonly string[]>> = {
-  ESTABLISHED: ["ESTABLISHED", "ESTAB", "VERBUNDEN", "HERGESTELLT", "ESTABELECIDA"],
+  ESTABLISHED: ["ESTABLISHED", "ESTAB", "VERBUNDEN", "HERGESTELLT", "ESTABELECIDA", "SPOJENO"],
   SYN_SENT: ["SYN_SENT", "SYN-SENT", "SYN_SEND", "SYN_GESENDET", "SYN_ENVIADO"],
   // A request that waits for its last ACK is NEW_SYN_RECV inside the kernel; it tells everybody SYN_RECV.
   SYN_RECV: [
@@ -24,9 +24,9 @@ const SPELLINGS: Readonly<Record<TcpState, readonly string[]>> = {
   FIN_WAIT2: ["FIN_WAIT2", "FIN-WAIT-2", "FIN_WAIT_2", "FIN_WARTEN_2", "ESPERA_FIN2"],
   TIME_WAIT: ["TIME_WAIT", "TIME-WAIT", "TIMED_WAIT", "WARTEND"],
   // Opened or bound, but neither listening nor connected: no state of RFC 9293 fits but CLOSED.
-  CLOSE: ["CLOSE", "CLOSED", "UNCONN", "BOUND", "IDLE", "DELETE_TCB", "FECHAR"],
+  CLOSE: ["CLOSE", "CLOSED", "UNCONN", "BOUND", "IDLE", "DELETE_TCB", "FECHAR", "ZAVŘEN"],
   CLOSE_WAIT: ["CLOSE_WAIT", "CLOSE-WAIT", "SCHLIESSEN_WARTEN", "ESPERANDO_FECHAR"],
-  LAST_ACK: ["LAST_ACK", "LAST-ACK", "LETZTES_ACK", "ÚLTIMO_ACK"],
+  LAST_ACK: ["LAST_ACK", "LAST-ACK", "LETZTES_ACK", "ÚLTIMO_ACK", "POSLEDNÍ ACK"],
   LISTEN: [
     "LISTEN",
     "LISTENING",
@@ -36,8 +36,9 @@ const SPELLINGS: Readonly<Record<TcpState, readonly string[]>> = {
     "ABH\uFFFDREN",
     "ABH\u2122REN",
     "OUÇA",
+    "NASLOUCHÁ",
   ],
-  CLOSING: ["CLOSING", "SCHLIESSEND", "FECHANDO"],
+  CLOSING: ["CLOSING", "SCHLIESSEND", "FECHANDO", "ZAVÍRÁ"],
 };
 
 const STATE_OF: ReadonlyMap<string, TcpState> = new Map(
