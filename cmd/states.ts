@@ -11,7 +11,6 @@
  * CAVEAT  Two sources may rightly disagree: lsof lists descriptors, so it never shows TIME_WAIT.
  * SEE     docs/reference/formats.md
  */
-import { setTimeout as sleep } from "node:timers/promises";
 import { choice, flag, integer, optional, toggle, words, type Values } from "../lib/cli/flags.ts";
 import type { Io } from "../lib/cli/io.ts";
 import { command, main, UsageError } from "../lib/cli/main.ts";
@@ -97,46 +96,33 @@ function lookOptions(values: Flags, io: Io): LookOptions {
 }
 
 async function print(values: Flags, io: Io, seen: Look): Promise<number> {
-  io.out(values.json ? await json(values, seen) : await picture(values, io, seen));
+  io.out(values.json ? await json(values, seen) : await text(values, io, seen));
   return 0;
 }
 
+/** On a terminal the table is painted over the one before; in a pipe every look is one line. */
 async function watch(values: Flags, io: Io, look: () => Promise<Look>): Promise<number> {
+  const { looks } = await import("../lib/sockets/look.ts");
+  const { compactCounts } = await import("../lib/report/states-table.ts");
   let before: StateCounts | undefined;
   let erase = "";
-  try {
-    for (;;) {
-      const dueMs = performance.now() + values["interval-ms"];
-      const seen = await look();
-      const text = await frame(values, io, seen, before);
-      io.out(erase + text);
-      if (io.isTty.out && !values.json) erase = `\u001B[${text.split("\n").length}A\u001B[J`;
-      before = seen.tally.counts;
-      await sleep(Math.max(0, dueMs - performance.now()), undefined, { signal: io.signal });
-    }
-  } catch (error) {
-    if (io.signal.aborted) return 130;
-    throw error;
+  for await (const seen of looks(look, values["interval-ms"], io.signal)) {
+    const { counts } = seen.tally;
+    const now = new Date();
+    if (values.json) io.out(await json(values, seen, now));
+    else if (io.isTty.out) {
+      const table = await text(values, io, seen, before ?? counts);
+      io.out(erase + table);
+      erase = `\u001B[${table.split("\n").length}A\u001B[J`;
+    } else io.out(`${now.toISOString().slice(11, 19)} ${compactCounts(counts, before)}`);
+    before = counts;
   }
+  return 130;
 }
 
-async function frame(values: Flags, io: Io, seen: Look, before?: StateCounts): Promise<string> {
-  if (values.json) return json(values, seen, new Date());
-  if (io.isTty.out) return picture(values, io, seen, before ?? seen.tally.counts);
-  const { compactCounts } = await import("../lib/report/states-table.ts");
-  return `${new Date().toISOString().slice(11, 19)} ${compactCounts(seen.tally.counts, before)}`;
-}
-
-async function picture(values: Flags, io: Io, seen: Look, before?: StateCounts): Promise<string> {
-  const { accountTable, groupsTable, statesTable } = await import("../lib/report/states-table.ts");
-  const { groupBy } = await import("../lib/sockets/filter.ts");
-  const { tally, records = [] } = seen;
-  const color = io.color.out;
-  const parts = [statesTable({ ...seen, ...tally, notes: seen.notes, before }, { color })];
-  if (values.by !== undefined)
-    parts.push(groupsTable(groupBy(records, values.by), { by: values.by, color }));
-  if (values.explain) parts.push(accountTable(tally));
-  return parts.join("\n\n");
+async function text(values: Flags, io: Io, seen: Look, before?: StateCounts): Promise<string> {
+  const { lookText } = await import("../lib/report/states-table.ts");
+  return lookText(seen, { ...values, before, color: io.color.out });
 }
 
 async function json(values: Flags, seen: Look, time?: Date): Promise<string> {

@@ -1,7 +1,8 @@
 /** states-table: socket counts for people. At most 80 columns; every state has its row, for a zero is news too. */
 import { Chalk, type ChalkInstance } from "chalk";
 import Table from "cli-table3";
-import type { Group } from "../sockets/filter.ts";
+import { groupBy, type Group, type Grouping } from "../sockets/filter.ts";
+import type { Look } from "../sockets/look.ts";
 import type { Tally } from "../sockets/reading.ts";
 import type { Reconciliation } from "../sockets/reconcile.ts";
 import { TCP_STATES, totalOf, type StateCounts, type TcpState } from "../sockets/record.ts";
@@ -39,6 +40,23 @@ const MEANING: Readonly<Record<TcpState, string>> = {
 };
 
 const WIDTH = 80;
+
+/** What of a look is to be shown. */
+export type LookTextOptions = TableOptions & {
+  readonly by: Grouping | undefined;
+  /** Account for every line. */
+  readonly explain: boolean;
+  readonly before?: StateCounts | undefined;
+};
+
+/** A look as text: the states, and as wanted its groups and its account. */
+export function lookText(look: Look, { by, explain, before, color }: LookTextOptions): string {
+  const { tally, records = [] } = look;
+  const groups = by === undefined ? [] : [groupsTable(groupBy(records, by), { by, color })];
+  const account = explain ? [accountTable(tally)] : [];
+  const table = statesTable({ ...look, ...tally, notes: look.notes, before }, { color });
+  return [table, ...groups, ...account].join("\n\n");
+}
 
 type Cell = string | { readonly content: string; readonly hAlign: "right" };
 

@@ -30,7 +30,7 @@ export {
   type Grouping,
   type SocketFilter,
 } from "./filter.ts";
-export { lookLive, lookAtFile, type Look, type LookOptions } from "./look.ts";
+export { lookLive, lookAtFile, looks, type Look, type LookOptions } from "./look.ts";
 export { decodeText, decodeStream } from "./decode.ts";
 export { identityOf } from "./identity.ts";
 export { lookJson, type LookJson, type LookJsonOptions } from "./json.ts";

@@ -1,5 +1,6 @@
 /** look: one socket table, from this machine, a file or a stream, as counts and, if wanted, records. */
 import { createReadStream } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { SOURCE_BLIND_SPOTS, type Source } from "./blind-spots.ts";
 import { capture, CaptureError, type AskedSource } from "./capture.ts";
 import { decodeStream } from "./decode.ts";
@@ -54,6 +55,26 @@ export async function lookLive(asked: AskedSource, options: LookOptions): Promis
     blindSpots: SOURCE_BLIND_SPOTS[captured.source],
     notes: [...captured.notes, ...captured.table.notes],
   };
+}
+
+/**
+ * Looks again and again, `intervalMs` from start to start, or as fast as it can be done. Ends when `signal` aborts;
+ * throws what a look throws.
+ */
+export async function* looks(
+  look: () => Promise<Look>,
+  intervalMs: number,
+  signal: AbortSignal,
+): AsyncGenerator<Look> {
+  try {
+    for (;;) {
+      const dueMs = performance.now() + intervalMs;
+      yield await look();
+      await sleep(Math.max(0, dueMs - performance.now()), undefined, { signal });
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
 }
 
 /**

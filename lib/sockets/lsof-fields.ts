@@ -13,6 +13,7 @@ import { SKIP, type Format, type Reader, type Sink } from "./reader.ts";
 import type { SocketRecord } from "./record.ts";
 import { stateNamed } from "./state-names.ts";
 
+/** `lsof -F`, as an entry of the registry in formats.ts. */
 export const lsofFields: Format = {
   name: "lsof-fields",
   tool: "lsof",

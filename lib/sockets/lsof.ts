@@ -12,6 +12,7 @@ import { SKIP, type Format, type Reader, type Sink } from "./reader.ts";
 import type { Endpoint, Owner, TcpState } from "./record.ts";
 import { stateNamed } from "./state-names.ts";
 
+/** The table of lsof, as an entry of the registry in formats.ts. */
 export const lsof: Format = {
   name: "lsof",
   tool: "lsof",
@@ -122,6 +123,7 @@ function unescape(_: string, hex: string): string {
   return String.fromCharCode(Number.parseInt(hex, 16));
 }
 
+/** What the NAME of a socket says. */
 export type SocketName = {
   readonly local: Endpoint;
   readonly remote: Endpoint;

@@ -13,6 +13,7 @@ import { SKIP, type Format, type Reader, type Sink } from "./reader.ts";
 import type { Endpoint, Owner, SocketRecord } from "./record.ts";
 import { stateNamed } from "./state-names.ts";
 
+/** netstat of BSD and macOS, as an entry of the registry in formats.ts. */
 export const netstatBsd: Format = {
   name: "netstat-bsd",
   tool: "netstat",

@@ -12,6 +12,7 @@ import { SKIP, type Format, type Reader, type Sink } from "./reader.ts";
 import type { Endpoint, Owner, SocketRecord, TcpState, Timer } from "./record.ts";
 import { stateNamed } from "./state-names.ts";
 
+/** netstat of Linux, as an entry of the registry in formats.ts. */
 export const netstatLinux: Format = {
   name: "netstat-linux",
   tool: "netstat",

@@ -12,6 +12,7 @@ import { SKIP, type Format, type Reader, type Sink } from "./reader.ts";
 import type { SocketRecord } from "./record.ts";
 import { stateNamed } from "./state-names.ts";
 
+/** netstat of Solaris, as an entry of the registry in formats.ts. */
 export const netstatSolaris: Format = {
   name: "netstat-solaris",
   tool: "netstat",

@@ -11,6 +11,7 @@ import { SKIP, type Format, type Reader, type Sink } from "./reader.ts";
 import type { SocketRecord, TcpState } from "./record.ts";
 import { stateNamed } from "./state-names.ts";
 
+/** netstat of Windows, as an entry of the registry in formats.ts. */
 export const netstatWindows: Format = {
   name: "netstat-windows",
   tool: "netstat",

@@ -20,6 +20,7 @@ import {
 import type { Endpoint, SocketRecord, TcpState, Timer } from "./record.ts";
 import { stateOfCode } from "./state-names.ts";
 
+/** /proc/net/tcp and tcp6, as an entry of the registry in formats.ts. */
 export const procNet: Format = {
   name: "procnet",
   tool: "proc",

@@ -10,6 +10,7 @@ import { SKIP, type Format, type Reader, type Sink } from "./reader.ts";
 import type { Owner, SocketRecord } from "./record.ts";
 import { stateNamed } from "./state-names.ts";
 
+/** sockstat of FreeBSD, as an entry of the registry in formats.ts. */
 export const sockstat: Format = {
   name: "sockstat",
   tool: "sockstat",

@@ -16,6 +16,7 @@ import { readDetails, type Details } from "./ss-details.ts";
 import { PlainRow } from "./ss-plain.ts";
 import { stateNamed } from "./state-names.ts";
 
+/** ss of iproute2, as an entry of the registry in formats.ts. */
 export const ss: Format = {
   name: "ss",
   tool: "ss",

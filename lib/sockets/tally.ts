@@ -12,6 +12,7 @@ import { SKIP, type Format, type Reader, type Sink } from "./reader.ts";
 import type { TcpState } from "./record.ts";
 import { stateNamed } from "./state-names.ts";
 
+/** Counts per state, as an entry of the registry in formats.ts. */
 export const tally: Format = {
   name: "tally",
   tool: "uniq",
