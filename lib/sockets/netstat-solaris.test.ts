@@ -54,6 +54,16 @@ fe80::1.22                        fe80::2.55020                      131008     
     expect(records).toMatchObject([{ uid: "root", owners: [{ pid: 1234, name: "sshd -D" }] }]);
   });
 
+  it("reads rows of -u whose owner is gone, and tables that were pasted with an indent", () => {
+    const { records } = parseNetstat(`    TCP: IPv4
+       Local Address        Remote Address      User     Pid     Command     Swind  Send-Q  Rwind  Recv-Q    State
+    -------------------- -------------------- -------- ------ ------------- ------- ------ ------- ------ -----------
+    10.0.0.5.22          10.0.0.9.51000                                      131072      0  256000      0 TIME_WAIT
+`);
+    expect(records).toMatchObject([{ state: "TIME_WAIT", owners: [] }]);
+    expect(records[0]).not.toHaveProperty("uid");
+  });
+
   it("refuses an unknown state, quoting the row", () => {
     expect(() => parseNetstat(`${TCP4}*.22 *.* 0 0 128000 0 HEARING\n`)).toThrow(
       /no known state behind four numbers \(line 5\): "\*\.22 /,

@@ -17,7 +17,7 @@ export const netstatSolaris: Format = {
   name: "netstat-solaris",
   tool: "netstat",
   about: "netstat -an (Solaris 10 and 11)",
-  recognises: (line) => SECTION.test(line) || HEADER.test(line) || isRow(wordsOf(line)),
+  recognises: (line) => SECTION.test(line.trim()) || HEADER.test(line) || isRow(wordsOf(line)),
   open: (sink) => new NetstatSolarisReader(sink),
 };
 

@@ -69,6 +69,16 @@ Aktive Verbindungen
     expect(notes).toEqual(['"NASLOUCHÁNÍ" is taken for LISTEN: those rows have no peer']);
   });
 
+  it("reads a table whose header is translated altogether", () => {
+    const { counts } = parseNetstat(`
+活动连接
+
+  协议  本地地址          外部地址        状态           PID
+  TCP    0.0.0.0:80             0.0.0.0:0              LISTENING       2288
+`);
+    expect(counts.LISTEN).toBe(1);
+  });
+
   it("refuses an unknown state of a row with a peer, quoting it", () => {
     expect(() =>
       parseNetstat("  TCP    10.0.0.2:50001    10.0.0.3:443    NAVÁZÁNO    1712\n"),

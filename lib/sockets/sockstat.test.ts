@@ -30,6 +30,22 @@ salt-master python2.781106 35 tcp4  127.0.0.1:61115  127.0.0.1:4506
     expect(records).toMatchObject([{ owners: [{ pid: 81106, name: "python2.7", fd: 35 }] }]);
   });
 
+  it("reads rows without a header, and past what stands between the tables of several jails", () => {
+    expect(parseSockets("root sshd 815 5 tcp4 *:22 *:*\n")).toMatchObject({
+      format: "sockstat",
+      records: [{ owners: [{ pid: 815, name: "sshd", fd: 5 }] }],
+    });
+    const { rows } = parseSockets(`unbound1:
+USER     COMMAND    PID   FD PROTO  LOCAL ADDRESS         FOREIGN ADDRESS
+unbound  unbound    9639  4  tcp4   10.0.0.10:53          *:*
+
+unbound2:
+USER     COMMAND    PID   FD PROTO  LOCAL ADDRESS         FOREIGN ADDRESS
+unbound  unbound    31590 4  tcp4   10.0.0.20:53          *:*
+`);
+    expect(rows).toBe(2);
+  });
+
   it("reads the states of -s", () => {
     const { counts } = parseSockets(
       `USER     COMMAND    PID   FD PROTO  LOCAL ADDRESS         FOREIGN ADDRESS       STATE

@@ -3,7 +3,7 @@
  *
  * The columns run into each other when a name is long (`python2.781106`), so a row is read from its protocol outwards.
  */
-import { colonEndpoint, familyOf } from "./endpoint.ts";
+import { colonEndpoint, familyOf, looksLikeEndpoint } from "./endpoint.ts";
 import { wholeNumber, wordsOf } from "./lines.ts";
 import { ParseError } from "./parse-error.ts";
 import { SKIP, type Format, type Reader, type Sink } from "./reader.ts";
@@ -15,11 +15,11 @@ export const sockstat: Format = {
   name: "sockstat",
   tool: "sockstat",
   about: "sockstat (FreeBSD)",
-  recognises: (line) => HEADER.test(line),
+  recognises: (line) => HEADER.test(line) || isRow(wordsOf(line)),
   open: (sink) => new SockstatReader(sink),
 };
 
-const HEADER = /^USER +COMMAND +PID +FD +PROTO +LOCAL ADDRESS/;
+const HEADER = /^\s*USER +COMMAND +PID +FD +PROTO +LOCAL ADDRESS/;
 const PROTOCOL = /^(tcp|udp)(4|6|46)?$/;
 const FAMILIES: ReadonlyMap<string | undefined, 4 | 6> = new Map([
   ["4", 4],
@@ -49,7 +49,8 @@ class SockstatReader implements Reader {
       this.#sink.skip(number, SKIP.header, text);
     } else if (at >= 2) this.#sink.record(this.#record({ text, number, words }, at));
     else if (words.some((word) => OTHER.test(word))) this.#sink.skip(number, SKIP.other, text);
-    else refuse("no protocol", { text, number, words });
+    else if (words.some(looksLikeEndpoint)) refuse("no protocol", { text, number, words });
+    else this.#sink.skip(number, SKIP.prose, text);
   }
 
   end(): void {
@@ -94,6 +95,14 @@ function ownersOf(words: readonly string[]): Owner[] {
   if (pid === undefined) return [];
   const command = name ?? words.slice(1, -2).join(" ");
   return [{ pid, name: command, ...(fd === undefined ? {} : { fd }) }];
+}
+
+/** A row without its header (-q): a descriptor, a protocol, two endpoints. No netstat has anything before the protocol. */
+function isRow(words: readonly string[]): boolean {
+  const at = words.findIndex((word) => PROTOCOL.test(word));
+  const [local = "", remote = ""] = words.slice(at + 1);
+  const hasOwner = at >= 3 && (words[0] === "?" || wholeNumber(words[at - 1]) !== undefined);
+  return hasOwner && local.includes(":") && remote.includes(":");
 }
 
 function refuse(reason: string, { text, number }: Row): never {
