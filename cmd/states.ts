@@ -113,7 +113,8 @@ async function watch(values: Flags, io: Io, look: () => Promise<Look>): Promise<
     else if (io.isTty.out) {
       const table = await text(values, io, seen, before ?? counts);
       io.out(erase + table);
-      erase = `\u001B[${table.split("\n").length}A\u001B[J`;
+      // Lines that wrap cannot be counted: then the whole screen goes.
+      erase = io.columns < 80 ? "\u001B[H\u001B[2J" : `\u001B[${table.split("\n").length}A\u001B[J`;
     } else io.out(`${now.toISOString().slice(11, 19)} ${compactCounts(counts, before)}`);
     before = counts;
   }

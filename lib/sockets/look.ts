@@ -44,6 +44,7 @@ export async function lookLive(asked: AskedSource, options: LookOptions): Promis
     throw new CaptureError("the source counters has no sockets to filter, group or list; use ss");
   const captured = await capture(asked, {
     details: details ?? false,
+    keep: options.want,
     ...(where === undefined ? {} : { where }),
     ...(signal === undefined ? {} : { signal }),
   });
