@@ -1,4 +1,6 @@
 import { readFileSync } from "node:fs";
+import { Ajv2020 } from "ajv/dist/2020.js";
+import { join } from "node:path";
 import { afterEach, beforeAll, describe, expect, it } from "vitest";
 import { allPids, commandLine } from "../lib/kernel/process.ts";
 import { findRung, networkNamespace } from "../lib/kernel/sandbox.ts";
@@ -66,7 +68,7 @@ describe("lab list and explain", () => {
 });
 
 describe("lab run", () => {
-  it("predicts and measures 23 ports to the last connection, as JSON of the published shape", async (test) => {
+  it("predicts and measures 23 ports to the last connection", async (test) => {
     test.skip(cannotSandbox !== undefined, cannotSandbox);
     const flags = [
       "run",
@@ -101,25 +103,55 @@ describe("lab run", () => {
     expect(code).toBe(0);
   });
 
-  it("runs every arm of every lab, and all claims hold", { timeout: 120_000 }, async (test) => {
+  it(
+    "runs every arm of every lab: all claims hold, and the JSON is of the published shape",
+    { timeout: 120_000 },
+    async (test) => {
+      test.skip(cannotSandbox !== undefined, cannotSandbox);
+      const { code, stdout } = await run("lab", ["run", "--all", "--json"]);
+      const schema = JSON.parse(
+        readFileSync(join(DIST, "../docs/reference/lab-result.schema.json"), "utf8"),
+      ) as object;
+      const ajv = new Ajv2020();
+      expect(ajv.validate(schema, labs(stdout)), ajv.errorsText()).toBe(true);
+      const broken = labs(stdout).flatMap(({ lab, arms }) =>
+        arms.flatMap((arm) =>
+          arm.verdict === "held"
+            ? []
+            : [
+                {
+                  lab,
+                  about: arm.about,
+                  reason: arm.reason,
+                  claims: arm.claims.filter(({ held }) => !held),
+                },
+              ],
+        ),
+      );
+      expect(broken).toEqual([]);
+      expect(code).toBe(0);
+    },
+  );
+
+  it("says with --repeat how often a lab held, and reports progress on stderr", async (test) => {
     test.skip(cannotSandbox !== undefined, cannotSandbox);
-    const { code, stdout } = await run("lab", ["run", "--all", "--json"]);
-    const broken = labs(stdout).flatMap(({ lab, arms }) =>
-      arms.flatMap((arm) =>
-        arm.verdict === "held"
-          ? []
-          : [
-              {
-                lab,
-                about: arm.about,
-                reason: arm.reason,
-                claims: arm.claims.filter(({ held }) => !held),
-              },
-            ],
-      ),
-    );
-    expect(broken).toEqual([]);
+    const flags = ["run", "ulimit", "--arm", "myth", "--repeat", "3", "--jobs", "2"];
+    const { code, stdout, stderr } = await run("lab", flags);
     expect(code).toBe(0);
+    expect(stdout).toMatch(/ulimit +3 +6 of 6 +held 3 of 3/);
+    expect(stdout).toContain("Left behind: nothing");
+    expect(stderr).toContain("3 of 3  ulimit held in");
+  });
+
+  it("prints nothing but TAP with --format tap, and nothing but XML with --format junit", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const flags = ["run", "ulimit", "--arm", "myth", "--format"];
+    expect((await run("lab", [...flags, "tap"])).stdout).toMatch(
+      /^TAP version 14\n1\.\.1\nok 1 - ulimit: myth: .*\n$/,
+    );
+    expect((await run("lab", [...flags, "junit"])).stdout).toMatch(
+      /^<\?xml [^]*<testcase classname="ulimit" [^]*<\/testsuites>\n$/,
+    );
   });
 
   it("prints at most 80 columns, and neither colour nor escape sequences in a pipe", async (test) => {

@@ -7,10 +7,10 @@
  * NEEDS   Linux with user namespaces, or root; --here does without, and shows less
  * SEE     docs/map.md, docs/labs/
  */
-import { flag, toggle, choice, type Values } from "../lib/cli/flags.ts";
+import { checkedValues, choice, flag, integer, toggle, type Values } from "../lib/cli/flags.ts";
 import type { Io } from "../lib/cli/io.ts";
 import { command, main, UsageError } from "../lib/cli/main.ts";
-import type { Lab, LabResult } from "../lib/lab/index.ts";
+import type { Lab } from "../lib/lab/index.ts";
 
 /** In the order in which the demo tells them. */
 const DEMO = ["time-wait-exhaustion", "fd-leak", "ulimit", "multiplex"];
@@ -33,7 +33,16 @@ const runFlags = {
   here: toggle({ about: "No private network: use this machine's, change nothing, show less" }),
   story: toggle({ about: "Tell the story around it, with a live table of states" }),
   short: toggle({ about: "Only the first of several fixes" }),
-  json: toggle({ about: "Print the results as JSON" }),
+  repeat: flag(integer(1, 10_000), 1, {
+    about: "Run each N times; say how often it held",
+    metavar: "N",
+  }),
+  jobs: flag(integer(1, 64), 1, { about: "Run N labs at the same time", metavar: "N" }),
+  format: flag(choice("text", "json", "tap", "junit"), "text", {
+    about: "Print the results as text, json, tap or junit",
+    metavar: "NAME",
+  }),
+  json: toggle({ about: "Short for --format json" }),
 };
 
 /** Checks `ports=500,limit=64`. */
@@ -90,7 +99,7 @@ const run = command({
   run: (values, io, names) => {
     if (names.length === 0 && !values.all)
       throw new UsageError("lab run needs names of labs, or --all; lab list shows them");
-    return runLabs(values, io, names);
+    return runThem(values, io, names);
   },
 });
 
@@ -98,13 +107,9 @@ const demo = command({
   name: "lab demo",
   summary: "the main labs with the story around them",
   flags: {},
-  examples: [["lab demo", "about 20 seconds"]],
+  examples: [["lab demo", "about 15 seconds"]],
   run: (_values, io) =>
-    runLabs(
-      { all: false, arm: "all", param: {}, here: false, story: true, short: true, json: false },
-      io,
-      DEMO,
-    ),
+    runThem({ ...checkedValues(runFlags, {}, {}), story: true, short: true }, io, DEMO),
 });
 
 const shell = command({
@@ -127,41 +132,55 @@ async function load(names: readonly string[]): Promise<readonly Lab[]> {
   return loadLabs(names.length > 0 ? names : undefined);
 }
 
-async function runLabs(
+async function runThem(
   values: Values<typeof runFlags>,
   io: Io,
   names: readonly string[],
 ): Promise<number> {
-  const [{ findRung, RUNGS }, { runLab }, { mainArms }, { narrator, summaryTable, theme }] =
+  const [{ findRung, RUNGS }, { changedParameters, networkParameters }, { runLabs }, report] =
     await Promise.all([
       import("../lib/kernel/sandbox.ts"),
-      import("../lib/lab/run.ts"),
-      import("../lib/lab/define.ts"),
+      import("../lib/kernel/residue.ts"),
+      import("../lib/programs/labs.ts"),
       import("../lib/report/index.ts"),
     ]);
   const labs = await load(values.all ? [] : names);
   checkParameters(values.param, labs);
   const rung = values.here ? "here" : await findRung();
-  if (!values.json) io.err(`lab: ${labs.length} lab(s) in ${RUNGS[rung]}. Ctrl-C to stop.`);
-  const results: LabResult[] = [];
-  for (const lab of labs) {
-    if (io.signal.aborted) break;
-    const tell = values.json ? {} : narrator(lab, io, values.story);
-    const arms = values.short ? mainArms(lab) : lab.arms;
-    const select = (arm: Lab["arms"][number]): boolean =>
-      arms.includes(arm) && (values.arm === "all" || values.arm === arm.kind);
-    results.push(
-      await runLab(lab, { rung, params: values.param, signal: io.signal, select, ...tell }),
-    );
-  }
-  io.out(
-    values.json
-      ? JSON.stringify(results, undefined, 2)
-      : summaryTable(results, theme(io.color.out)),
-  );
-  if (values.short)
-    io.err("Further fixes of each: make lab NAME=..., or make labs for everything.");
+  const format = values.json ? "json" : values.format;
+  const isTold = format === "text" && values.jobs === 1 && values.repeat === 1;
+  if (format === "text") io.err(`lab: ${labs.length} lab(s) in ${RUNGS[rung]}. Ctrl-C to stop.`);
+  const before = networkParameters();
+  const results = await runLabs(labs, {
+    rung,
+    params: values.param,
+    select: await selector(values),
+    signal: io.signal,
+    repeat: values.repeat,
+    jobs: values.jobs,
+    ...(isTold ? { follow: (lab: Lab) => report.narrator(lab, io, values.story) } : {}),
+    onResult: (result, done, all) => {
+      if (!isTold) io.err(report.progressLine(result, done, all));
+    },
+  });
+  if (format === "text") {
+    const after = networkParameters();
+    io.out(report.summaryTable(results, report.theme(io.color.out)));
+    io.out(report.residueLine(results, after.size, changedParameters(before, after)));
+    if (values.short)
+      io.out("Further fixes of each: make lab NAME=..., or make labs for everything.");
+  } else io.out(report.formatted(results, format));
   return results.some((result) => result.verdict === "failed") ? 1 : 0;
+}
+
+/** Which arms are to run. */
+async function selector(
+  values: Values<typeof runFlags>,
+): Promise<(arm: Lab["arms"][number], lab: Lab) => boolean> {
+  const { mainArms } = await import("../lib/lab/define.ts");
+  return (arm, lab) =>
+    (values.arm === "all" || values.arm === arm.kind) &&
+    (!values.short || mainArms(lab).includes(arm));
 }
 
 function checkParameters(given: Readonly<Record<string, number>>, labs: readonly Lab[]): void {

@@ -4,6 +4,7 @@ export * from "./errors.ts";
 export * from "./ports.ts";
 export * from "./process.ts";
 export * from "./procfile.ts";
+export * from "./residue.ts";
 export * from "./sandbox.ts";
 export * from "./shell.ts";
 export * from "./sysctl.ts";

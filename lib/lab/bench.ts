@@ -7,7 +7,7 @@
 import { setTimeout as pauseMs } from "node:timers/promises";
 import { counterDelta, readCounters, type Counters } from "../kernel/counters.ts";
 import { NeedsError } from "../kernel/errors.ts";
-import { freeDescriptors } from "../kernel/process.ts";
+import { freeDescriptors, openDescriptors, processStatus } from "../kernel/process.ts";
 import type { Rung } from "../kernel/sandbox.ts";
 import { writeSysctl } from "../kernel/sysctl.ts";
 import { procTexts, readProcNet } from "../sockets/capture.ts";
@@ -20,7 +20,7 @@ import {
   type Expectation,
   type Explanation,
 } from "./claim.ts";
-import type { ArmEvent } from "./events.ts";
+import type { ArmEvent, ProcessSample, Sample } from "./events.ts";
 import {
   runProgram,
   startProgram,
@@ -157,6 +157,33 @@ export class Bench {
       0;
     await this.until(() => this.view(), isAtRest, deadlineMs);
     return this.view();
+  }
+
+  /** Everything that can be seen of the arm at this instant. */
+  sample(tMs: number): Sample {
+    const { clients, server } = this.view();
+    return { tMs, clients, server, processes: this.#processes(), counters: this.#tcpCounters() };
+  }
+
+  #processes(): readonly ProcessSample[] {
+    const programs = [
+      ...this.#servers.map(({ pid }) => ({ name: "server", pid })),
+      ...this.#programs.map(({ pid, name }) => ({ name, pid })),
+    ];
+    return programs.flatMap(({ name, pid }) => {
+      try {
+        return [
+          { name, pid, descriptors: openDescriptors(pid), rssBytes: processStatus(pid).rssBytes },
+        ];
+      } catch {
+        return []; // It has ended.
+      }
+    });
+  }
+
+  #tcpCounters(): Readonly<Record<string, number>> {
+    const moved = Object.entries(counterDelta(this.#countersAtStart, readCounters()));
+    return Object.fromEntries(moved.filter(([name]) => name.startsWith("Tcp")));
   }
 
   /** A kernel counter's increase since the arm began. */

@@ -45,6 +45,7 @@ describe("verdicts", () => {
     verdict: "held",
     claims: [checkClaim({ text: "t", expected: exactly(1) }, 1)],
     notes: [],
+    timeline: [],
     durationMs: 1,
     leftBehind: [],
   };

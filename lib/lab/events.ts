@@ -2,11 +2,23 @@
 import type { StateCounts } from "../sockets/record.ts";
 import type { Claim } from "./claim.ts";
 
-/** The connections of the arm's servers, from both ends. */
+/** One of the arm's programs at one instant. */
+export type ProcessSample = {
+  readonly name: string;
+  readonly pid: number;
+  readonly descriptors: number;
+  readonly rssBytes: number;
+};
+
+/** The arm at one instant: the connections of its servers from both ends, its programs, and the counters that have moved. */
 export type Sample = {
+  /** Milliseconds since the arm began. */
   readonly tMs: number;
   readonly clients: StateCounts;
   readonly server: StateCounts;
+  readonly processes: readonly ProcessSample[];
+  /** TCP counters of the kernel: increase since the arm began. */
+  readonly counters: Readonly<Record<string, number>>;
 };
 
 /** One line. */

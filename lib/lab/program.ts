@@ -38,6 +38,7 @@ function node(program: string): readonly string[] {
 
 /** A program under way. */
 export type Running = {
+  readonly name: ProgramName;
   readonly pid: number;
   /** The first line that it prints to stdout, parsed; undefined when it ends without one. */
   readonly first: Promise<unknown>;
@@ -69,6 +70,7 @@ export function startProgram(
   });
   end.catch(() => undefined); // Whoever never asks for the end does not want to hear of it.
   return {
+    name,
     pid: child.pid,
     first: firstLine(child.stdout, child),
     end,

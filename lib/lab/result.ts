@@ -2,6 +2,7 @@
 import type { Rung } from "../kernel/sandbox.ts";
 import type { Claim } from "./claim.ts";
 import type { ArmKind } from "./define.ts";
+import type { Sample } from "./events.ts";
 
 /** `skipped`: could not be shown here, `reason` says why. */
 export type Verdict = "held" | "failed" | "skipped";
@@ -16,6 +17,8 @@ export type ArmResult = {
   readonly claims: readonly Claim[];
   /** Parts that could not be shown here, and why. */
   readonly notes: readonly string[];
+  /** What could be seen while it ran; at most `TIMELINE_SAMPLES`, evenly thinned out. */
+  readonly timeline: readonly Sample[];
   readonly durationMs: number;
   /** Processes that were still there after the end. Has to be empty. */
   readonly leftBehind: readonly string[];
@@ -32,6 +35,18 @@ export type LabResult = {
   readonly arms: readonly ArmResult[];
   readonly durationMs: number;
 };
+
+/** A timeline is for looking at, and for a page: more points than this show nothing more. */
+export const TIMELINE_SAMPLES = 100;
+
+/** Keeps the first and the last sample and thins the others out evenly. */
+export function thinnedOut(samples: readonly Sample[]): readonly Sample[] {
+  const step = Math.max(1, (samples.length - 1) / (TIMELINE_SAMPLES - 1));
+  const kept = Math.min(samples.length, TIMELINE_SAMPLES);
+  return Array.from({ length: kept }, (_, index) => samples[Math.round(index * step)]).filter(
+    (sample) => sample !== undefined,
+  );
+}
 
 /** The verdict on an arm: it holds when it ran to its end, made claims, and all of them held. */
 export function armVerdict(arm: Omit<ArmResult, "verdict">, wasSkipped: boolean): Verdict {

@@ -6,9 +6,9 @@ import { networkNamespace, sandboxCommand, type Rung } from "../kernel/sandbox.t
 import type { ArmOrder } from "./arm.ts";
 import type { Claim } from "./claim.ts";
 import type { ArmKind, Lab } from "./define.ts";
-import type { ArmEvent } from "./events.ts";
+import type { ArmEvent, Sample } from "./events.ts";
 import { partCommand } from "./program.ts";
-import { armVerdict, labVerdict, type ArmResult, type LabResult } from "./result.ts";
+import { armVerdict, labVerdict, thinnedOut, type ArmResult, type LabResult } from "./result.ts";
 
 /** How to run. */
 export type RunOptions = {
@@ -16,7 +16,7 @@ export type RunOptions = {
   /** Other values for the lab's parameters. */
   readonly params?: Readonly<Record<string, number>>;
   /** Only these arms; all without it. */
-  readonly select?: (arm: Lab["arms"][number]) => boolean;
+  readonly select?: (arm: Lab["arms"][number], lab: Lab) => boolean;
   readonly signal: AbortSignal;
   /** Told when an arm begins, whatever it says, and how it ended. */
   readonly onArm?: (arm: { readonly kind: ArmKind; readonly about: string }) => void;
@@ -35,7 +35,7 @@ export async function runLab(lab: Lab, options: RunOptions): Promise<LabResult> 
   const arms: ArmResult[] = [];
   for (const [index, arm] of lab.arms.entries()) {
     if (options.signal.aborted) break;
-    if (options.select?.(arm) === false) continue;
+    if (options.select?.(arm, lab) === false) continue;
     options.onArm?.(arm);
     const result = await runArm(
       arm,
@@ -59,6 +59,7 @@ export async function runLab(lab: Lab, options: RunOptions): Promise<LabResult> 
 
 /** What an arm has told. */
 type Told = {
+  readonly timeline: Sample[];
   readonly claims: Claim[];
   readonly notes: string[];
   netns?: string;
@@ -72,7 +73,7 @@ async function runArm(
   options: RunOptions,
 ): Promise<ArmResult> {
   const startMs = performance.now();
-  const told: Told = { claims: [], notes: [] };
+  const told: Told = { timeline: [], claims: [], notes: [] };
   const crash = await execute(order, options, (event) => {
     hear(told, event);
     options.onEvent?.(event);
@@ -84,6 +85,7 @@ async function runArm(
     ...(reason === undefined ? {} : { reason }),
     claims: told.claims,
     notes: told.notes,
+    timeline: thinnedOut(told.timeline),
     durationMs: Math.round(performance.now() - startMs),
     leftBehind: leftBehind(told.netns),
   };
@@ -115,6 +117,7 @@ async function execute(
 
 function hear(told: Told, event: ArmEvent): void {
   if (event.event === "ready") told.netns = event.netns;
+  if (event.event === "sample") told.timeline.push(event.sample);
   if (event.event === "claim") told.claims.push(event.claim);
   if (event.event === "note") told.notes.push(event.text);
   if (event.event === "skipped") told.skipped = event.reason;

@@ -8,6 +8,7 @@ import type { ArmResult, LabResult, Verdict } from "../lab/result.ts";
 import type { TcpState } from "../sockets/record.ts";
 import { count, ms, wrapped } from "./format.ts";
 import { PLAIN_TABLE } from "./plain-table.ts";
+import { timelineChart } from "./timeline.ts";
 
 /** Colours, or none. */
 export function theme(color: boolean): ChalkInstance {
@@ -90,6 +91,9 @@ export function predictionLine(
 export function armOutcome(arm: ArmResult, paint: ChalkInstance): string {
   return [
     ...(arm.claims.length > 0 ? [claimTable(arm.claims, paint)] : []),
+    ...[timelineChart(arm.timeline)]
+      .filter((chart) => chart !== "")
+      .map((chart) => paint.dim(chart)),
     ...arm.notes.map((note) => wrapped(note, "  note: ")),
     ...(arm.reason === undefined ? [] : [paint.yellow(wrapped(arm.reason, `  ${arm.verdict}: `))]),
     ...arm.leftBehind.map((left) => paint.red(`  left behind: ${left}`)),
@@ -156,25 +160,63 @@ export function sampleLine({ tMs, clients, server }: Sample): string {
   return `  after ${(tMs / 1_000).toFixed(1)} s: clients ${part(clients)}; server ${part(server)}`;
 }
 
-/** One line for each lab at the end: arms, claims that held, verdict, seconds. */
+/** One run that is over, while others go on. */
+export function progressLine(result: LabResult, done: number, all: number): string {
+  const broken = result.arms
+    .filter((arm) => arm.verdict === "failed")
+    .map(({ about }) => `: ${about}`);
+  return `${done} of ${all}  ${result.lab} ${result.verdict} in ${ms(result.durationMs)}${broken.join("")}`;
+}
+
+/** One line for each lab at the end: arms, claims that held, verdict, seconds; how often, when it ran several times. */
 export function summaryTable(results: readonly LabResult[], paint: ChalkInstance): string {
   const table = new Table({
     ...PLAIN_TABLE,
     head: ["lab", "arms", "claims held", "verdict", "time"].map((head) => paint.dim(head)),
     colAligns: ["left", "right", "right", "left", "right"],
   });
-  for (const { lab, arms, verdict, durationMs } of results) {
+  for (const lab of new Set(results.map((result) => result.lab))) {
+    const runs = results.filter((result) => result.lab === lab);
+    const arms = runs.flatMap((run) => run.arms);
     const claims = arms.flatMap((arm) => arm.claims);
     const held = claims.filter((claim) => claim.held).length;
+    const timeMs = runs.reduce((sum, { durationMs }) => sum + durationMs, 0);
     table.push([
       lab,
-      `${arms.length}`,
-      `${held} of ${claims.length}`,
-      verdictText(verdict, paint),
-      ms(durationMs),
+      count(arms.length),
+      `${count(held)} of ${count(claims.length)}`,
+      verdictOf(runs, paint),
+      ms(timeMs),
     ]);
   }
   return table.toString();
+}
+
+function verdictOf(runs: readonly LabResult[], paint: ChalkInstance): string {
+  const worst = (["failed", "skipped", "held"] as const).find((verdict) =>
+    runs.some((run) => run.verdict === verdict),
+  );
+  const times = runs.filter((run) => run.verdict === "held").length;
+  const word = verdictText(worst ?? "skipped", paint);
+  if (runs.length === 1) return word;
+  return worst === "held"
+    ? `${word} ${times} of ${runs.length}`
+    : `${word}, held ${times} of ${runs.length}`;
+}
+
+/** The proof that nothing was left behind, or what was. */
+export function residueLine(
+  results: readonly LabResult[],
+  parameters: number,
+  changed: readonly string[],
+): string {
+  const arms = results.flatMap((result) => result.arms);
+  const left = [...arms.flatMap((arm) => arm.leftBehind), ...changed];
+  if (left.length > 0) return wrapped(left.join("; "), "Left behind: ");
+  return wrapped(
+    `nothing: no process in the networks of ${count(arms.length)} arms, ${parameters} network parameters as before.`,
+    "Left behind: ",
+  );
 }
 
 function verdictText(verdict: Verdict, paint: ChalkInstance): string {

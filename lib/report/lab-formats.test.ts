@@ -1,0 +1,115 @@
+import { describe, expect, it } from "vitest";
+import type { Sample } from "../lab/events.ts";
+import { thinnedOut, type ArmResult, type LabResult } from "../lab/result.ts";
+import { emptyCounts } from "../sockets/record.ts";
+import { junitReport, tapReport } from "./lab-formats.ts";
+import { timelineChart } from "./timeline.ts";
+
+const held: ArmResult = {
+  kind: "broken",
+  about: 'a "leak" & #1',
+  verdict: "held",
+  claims: [{ text: "CLOSE_WAIT", predicted: 23, measured: 23, held: true }],
+  notes: [],
+  timeline: [],
+  durationMs: 1_234,
+  leftBehind: [],
+};
+const failed: ArmResult = {
+  ...held,
+  kind: "fixed",
+  about: "close <it>",
+  verdict: "failed",
+  claims: [{ text: "CLOSE_WAIT", predicted: 0, measured: 23, held: false }],
+};
+const skipped: ArmResult = {
+  ...held,
+  kind: "myth",
+  about: "nothing",
+  verdict: "skipped",
+  reason: "no nft",
+};
+const result: LabResult = {
+  version: 1,
+  lab: "fd-leak",
+  summary: "",
+  verdict: "failed",
+  params: {},
+  environment: { kernel: "6.1", node: "v20", sandbox: "here" },
+  arms: [held, failed, skipped],
+  durationMs: 2_000,
+};
+
+describe("tapReport", () => {
+  it("has one point for each arm, and says of a failed one what was predicted and measured", () => {
+    expect(tapReport([result])).toBe(
+      [
+        "TAP version 14",
+        "1..3",
+        'ok 1 - fd-leak: broken: a "leak" & \\#1',
+        "not ok 2 - fd-leak: fixed: close <it>",
+        "  ---",
+        "  duration_ms: 1234",
+        "  message:",
+        '    - "CLOSE_WAIT: predicted 0, measured 23"',
+        "  ...",
+        "ok 3 - fd-leak: myth: nothing # SKIP no nft",
+      ].join("\n"),
+    );
+  });
+});
+
+describe("junitReport", () => {
+  it("counts failures and skips, and escapes what XML would misread", () => {
+    const xml = junitReport([result]);
+    expect(xml).toContain(
+      '<testsuite name="fd-leak" tests="3" failures="1" skipped="1" time="2.000">',
+    );
+    expect(xml).toContain('name="broken: a &quot;leak&quot; &amp; #1" time="1.234"/>');
+    expect(xml).toContain('<failure message="CLOSE_WAIT: predicted 0, measured 23"/>');
+    expect(xml).toContain('<skipped message="no nft"/>');
+  });
+});
+
+function sample(tMs: number, timeWait: number): Sample {
+  return {
+    tMs,
+    clients: { ...emptyCounts(), TIME_WAIT: timeWait },
+    server: emptyCounts(),
+    processes: [],
+    counters: {},
+  };
+}
+
+describe("timelineChart", () => {
+  it("draws the states that changed, each scaled to its maximum, in at most 80 columns", () => {
+    const chart = timelineChart(
+      Array.from({ length: 9 }, (_, index) => sample(index * 100, index * 125)),
+    );
+    const lines = chart.split("\n");
+    expect(lines).toHaveLength(2);
+    expect(lines[0]).toMatch(/^ {4}clients TIME_WAIT {3} *▁+▂+▃+▄+▅+▆+▇+█+ 1,000$/);
+    expect(lines[1]).toMatch(/0 +0\.8 s$/);
+    expect(lines.every((line) => line.length <= 80)).toBe(true);
+  });
+
+  it("is empty when nothing changed", () => {
+    expect(timelineChart([sample(0, 5), sample(100, 5)])).toBe("");
+    expect(timelineChart([])).toBe("");
+  });
+});
+
+describe("thinnedOut", () => {
+  it("keeps the first, the last, and no more than a hundred", () => {
+    const samples = Array.from({ length: 1_009 }, (_, index) => sample(index, 0));
+    const kept = thinnedOut(samples);
+    expect(kept).toHaveLength(100);
+    expect([kept[0]!.tMs, kept.at(-1)!.tMs]).toEqual([0, 1_008]);
+  });
+
+  it("keeps a few as they are", () => {
+    const few = [sample(0, 0), sample(1, 1), sample(2, 2)];
+    expect(thinnedOut(few)).toEqual(few);
+    expect(thinnedOut([])).toEqual([]);
+  });
+});
