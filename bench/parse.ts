@@ -91,8 +91,10 @@ function asCommands(folder: string): void {
   for (const [what, run] of peers) {
     try {
       show(what, timesMs(5, run));
-    } catch {
-      console.log(`${what.padEnd(46)} not installed`);
+    } catch (error) {
+      const { code, status } = error as { code?: string; status?: number };
+      const isMissing = code === "ENOENT" || status === 127;
+      console.log(`${what.padEnd(46)} ${isMissing ? "not installed" : "failed"}`);
     }
   }
 }
