@@ -48,11 +48,11 @@ export function parseLimit(text: string, row: string): Limit {
 /** Memory and threads of a process. */
 export type ProcessStatus = { readonly threads: number; readonly rssBytes: number };
 
-/** Reads /proc/PID/status. Throws ENOENT for a process that is gone. */
+/** Reads /proc/PID/status. Throws ENOENT for a process that is gone; one that nobody has waited for yet has 0 bytes. */
 export function processStatus(pid: Pid = "self"): ProcessStatus {
   const text = readFileSync(`/proc/${pid}/status`, "latin1");
   const value = (field: string): number =>
-    Number(new RegExp(`^${field}:\\s+(\\d+)`, "m").exec(text)?.[1]);
+    Number(new RegExp(`^${field}:\\s+(\\d+)`, "m").exec(text)?.[1] ?? 0);
   return { threads: value("Threads"), rssBytes: value("VmRSS") * 1024 };
 }
 
