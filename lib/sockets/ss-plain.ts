@@ -41,7 +41,10 @@ export class PlainRow {
   /** Is `text[start..end)` a row with a state, two numbers and two endpoints? What follows them does not matter. */
   isRow(text: string, start: number, end: number): boolean {
     if (!this.#scanState(text, start, end)) return false;
-    return this.#skipEndpoint(text, end) && this.#skipEndpoint(text, end);
+    const localEnd = this.#wordEnd(text, this.#at, end);
+    if (!isEndpoint(text, this.#at, localEnd)) return false;
+    const remote = skipBlanks(text, localEnd, end);
+    return isEndpoint(text, remote, this.#wordEnd(text, remote, end));
   }
 
   #scanState(text: string, start: number, end: number): boolean {
@@ -104,19 +107,6 @@ export class PlainRow {
     return { address, port: this.#number === 0 ? null : this.#number };
   }
 
-  /** A word with a colon, and behind the last one a port, which has no dot in it. As colonEndpoint() wants it. */
-  #skipEndpoint(text: string, end: number): boolean {
-    const start = this.#at;
-    const wordEnd = this.#wordEnd(text, start, end);
-    this.#at = skipBlanks(text, wordEnd, end);
-    for (let at = wordEnd - 1; at >= start; at -= 1) {
-      const code = text.charCodeAt(at);
-      if (code === COLON) return true;
-      if (code === DOT) return false;
-    }
-    return false;
-  }
-
   /**
    * Where a word ends. Looking for a space is many times faster than for any blank, and right in a text without tabs. It
    * stays linear: a row has spaces before its endpoints, so no search goes further than to the next row.
@@ -154,6 +144,16 @@ export class PlainRow {
     this.#addresses[slot] = address;
     return address;
   }
+}
+
+/** A word with a colon, and behind the last one a port, which has no dot in it. As colonEndpoint() wants it. */
+function isEndpoint(text: string, start: number, end: number): boolean {
+  for (let at = end - 1; at >= start; at -= 1) {
+    const code = text.charCodeAt(at);
+    if (code === COLON) return true;
+    if (code === DOT) return false;
+  }
+  return false;
 }
 
 type Spelling = { readonly word: string; readonly state: TcpState };
