@@ -56,7 +56,7 @@ sshd      4318      kbrazil    3u     IPv4              44866       0t0        T
     );
     expect(counts.ESTABLISHED).toBe(2);
     expect(notes).toEqual([
-      "lsof lists descriptors: 1 shared sockets are counted once for each holder",
+      "lsof lists descriptors: 1 shared socket is counted once for each holder",
     ]);
   });
 

@@ -55,10 +55,9 @@ class LsofReader implements Reader {
 
   end(): void {
     const shared = [...this.#holders.values()].filter((count) => count > 1).length;
-    if (shared > 0)
-      this.#sink.note(
-        `lsof lists descriptors: ${shared} shared sockets are counted once for each holder`,
-      );
+    if (shared === 0) return;
+    const sockets = shared === 1 ? "1 shared socket is" : `${shared} shared sockets are`;
+    this.#sink.note(`lsof lists descriptors: ${sockets} counted once for each holder`);
   }
 
   #row(words: readonly string[], type: number, at: { text: string; number: number }): void {
@@ -70,9 +69,10 @@ class LsofReader implements Reader {
       return;
     }
     if (this.#hasThreads) this.#seen.add(descriptor);
-    if (device !== "") this.#holders.set(device, (this.#holders.get(device) ?? 0) + 1);
     const protocolAt = protocolIndex(words, type);
     const protocol = words[protocolAt] === "TCP" ? "tcp" : "udp";
+    if (protocol === "tcp" && device !== "")
+      this.#holders.set(device, (this.#holders.get(device) ?? 0) + 1);
     const name = nameOf(words.slice(protocolAt + 1), { ...at, protocol });
     const family = TYPES.get(words[type] ?? "") ?? familyOf(name.local);
     this.#sink.record({

@@ -45,7 +45,7 @@ tcp    TIME-WAIT  0      0              127.0.0.1:80            127.0.0.1:51650
     expect(counts).toMatchObject({ ESTABLISHED: 0, TIME_WAIT: 1 });
   });
 
-  it.each(["nl", "u_str", "u_dgr", "v_str", "p_raw", "icmp6", "mptcp"])(
+  it.each(["nl", "u_str", "u_dgr", "v_str", "p_raw", "icmp6", "mptcp", "ipproto-47"])(
     "skips a %s row with the reason, though it says ESTAB",
     (netid) => {
       const { records, skipped } = parseSs(

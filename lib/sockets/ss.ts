@@ -200,7 +200,7 @@ function leadOf(text: string, start: number): Lead | undefined {
 /** `tcp   ESTAB 0 0 ...`, or without the state `tcp 0 128 *:22 *:*`. */
 function netidLead(text: string, netid: string, at: number): Lead | undefined {
   const protocol =
-    netid === "tcp" || netid === "udp" ? netid : OTHER_NETIDS.has(netid) ? "other" : undefined;
+    netid === "tcp" || netid === "udp" ? netid : isOther(netid) ? "other" : undefined;
   if (protocol === undefined) return undefined;
   const start = skipBlanks(text, at, text.length);
   const end = skipWord(text, start, text.length);
@@ -208,6 +208,11 @@ function netidLead(text: string, netid: string, at: number): Lead | undefined {
     return { protocol, netid, state: undefined, recvQ: undefined, at: start };
   const lead = gluedLead(text.slice(start, end), end);
   return lead?.netid === undefined && lead !== undefined ? { ...lead, protocol, netid } : undefined;
+}
+
+/** ss prints a protocol that it has no name for as `ipproto-47`. */
+function isOther(netid: string): boolean {
+  return OTHER_NETIDS.has(netid) || /^ipproto-\d+$/.test(netid);
 }
 
 /** `ss state established` prints no State column: `0 0 127.0.0.1:80 127.0.0.1:51650`. */
