@@ -96,6 +96,23 @@ function labPage(lab: Lab): string {
   );
 }
 
+/** From what one sees to the labs that show it. */
+function symptomsPage(labs: readonly Lab[]): string {
+  const known = [...new Set(labs.flatMap(({ story }) => story.symptoms ?? []))].sort((a, b) =>
+    a.localeCompare(b, "en"),
+  );
+  const rows = known.map((symptom) => {
+    const showing = labs.filter(({ story }) => story.symptoms?.includes(symptom));
+    return `| ${symptom} | ${showing.map(({ name }) => `[${name}](labs/${name}.md)`).join(", ")} |`;
+  });
+  return [
+    "# By symptom",
+    HINT,
+    "What you see, and which lab shows how it comes about. What cannot be shown safely is [explained](explained.md) instead.",
+    ["| what you see | lab |", "| --- | --- |", ...rows].join("\n"),
+  ].join("\n\n");
+}
+
 function sentence(text: string): string {
   return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 }
@@ -124,6 +141,7 @@ if (process.argv.includes("--record")) record(labs);
 const readme = join(ROOT, "README.md");
 const pages: readonly (readonly [path: string, text: string])[] = [
   [join(ROOT, "docs/reference/commands.md"), commandsPage()],
+  [join(ROOT, "docs/symptoms.md"), symptomsPage(labs)],
   ...labs.map((lab) => [join(ROOT, "docs/labs", `${lab.name}.md`), labPage(lab)] as const),
   [readme, withLabTable(readFileSync(readme, "utf8"), labs)],
 ];

@@ -28,6 +28,8 @@ export type Story = {
   readonly why: string;
   /** How to recognise it on your own machine: commands, and what they show. */
   readonly recognise: readonly (readonly [command: string, shows: string])[];
+  /** Under what it is looked up: errnos, states, counters, log lines. */
+  readonly symptoms?: readonly string[];
   /** How to cure it. */
   readonly fix: readonly string[];
   /** Where it has hurt in production: public reports. */

@@ -229,6 +229,13 @@ export default defineLab({
       ],
       ["strace -f -e trace=accept4 -p PID", "accept4() = -1 EMFILE"],
     ],
+    symptoms: [
+      "many CLOSE_WAIT",
+      "EMFILE from accept()",
+      "FIN_WAIT2 on the client's side",
+      "connections that end at once, without an answer",
+      '"too many open files" in a log',
+    ],
     fix: [
       "Close on every path: on 'end', on 'error', on timeouts. In Node allowHalfOpen is false by default, which does it for you.",
       "socket.setTimeout() with destroy() as a safety net; server.maxConnections to refuse instead of shed.",

@@ -207,6 +207,12 @@ export default defineLab({
       ],
       ["nstat -az TcpExtTW TcpActiveOpens", "how many connections end in TIME_WAIT here"],
     ],
+    symptoms: [
+      "EADDRNOTAVAIL from connect()",
+      "many TIME_WAIT on the client's side",
+      "TcpExtTW rises as fast as TcpActiveOpens",
+      '"cannot assign requested address" in a log',
+    ],
     fix: [
       "Reuse connections: a pool, HTTP keep-alive (in Node: new http.Agent({ keepAlive: true }), the default since Node 19).",
       "More 4-tuples: several addresses or ports of the server, several source addresses, a wider ip_local_port_range.",
