@@ -60,6 +60,10 @@ class LsofReader implements Reader {
     this.#sink.note(`lsof lists descriptors: ${sockets} counted once for each holder`);
   }
 
+  #countHolder(device: string): void {
+    if (device !== "") this.#holders.set(device, (this.#holders.get(device) ?? 0) + 1);
+  }
+
   #row(words: readonly string[], type: number, at: { text: string; number: number }): void {
     const owner = ownerOf(words, type);
     const device = words[type + 1] ?? "";
@@ -71,8 +75,7 @@ class LsofReader implements Reader {
     if (this.#hasThreads) this.#seen.add(descriptor);
     const protocolAt = protocolIndex(words, type);
     const protocol = words[protocolAt] === "TCP" ? "tcp" : "udp";
-    if (protocol === "tcp" && device !== "")
-      this.#holders.set(device, (this.#holders.get(device) ?? 0) + 1);
+    if (protocol === "tcp") this.#countHolder(device);
     const name = nameOf(words.slice(protocolAt + 1), { ...at, protocol });
     const family = TYPES.get(words[type] ?? "") ?? familyOf(name.local);
     this.#sink.record({
