@@ -1,7 +1,8 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { killAll, lastJson, run, start, startServer, until } from "../lib/testing/programs.ts";
-import { commandLine } from "../lib/kernel/process.ts";
-import { allPids } from "../lib/kernel/process.ts";
+import { allPids, commandLine } from "../lib/kernel/process.ts";
+import { procTexts } from "../lib/sockets/capture.ts";
+import { procListenerView } from "../lib/sockets/listener.ts";
 
 afterEach(killAll);
 
@@ -74,9 +75,13 @@ describe("multiplex", () => {
     await until(ours, (pids) => !pids.includes(server!));
   });
 
-  it("ends with 130 at Ctrl-C in the middle", async () => {
-    const multiplex = start("multiplex", ["-c", "23", "--messages", "100000000"]);
-    await until(multiplex.stderr, (text) => text.includes("Ctrl-C"));
+  it("ends with 130 at Ctrl-C in the middle of the conversation", async () => {
+    const server = await startServer(["--behave", "stall"]);
+    const multiplex = start("multiplex", ["-c", "23", "--port", `${server.port}`]);
+    await until(
+      () => procListenerView(procTexts(), new Set([server.port])).clients.ESTABLISHED,
+      (established) => established === 23,
+    );
     multiplex.child.kill("SIGINT");
     expect((await multiplex.finished).code).toBe(130);
   });

@@ -39,10 +39,15 @@ export type Exchanged = {
 export class Crowd {
   readonly #options: CrowdOptions;
   readonly #members: Member[] = [];
+  readonly #sockets = new Set<Socket>();
   readonly #failures: FailureCounts = {};
 
   constructor(options: CrowdOptions) {
     this.#options = options;
+    // Whoever waits for an answer, or for a handshake, waits no longer.
+    options.signal.addEventListener("abort", () => {
+      for (const socket of this.#sockets) socket.destroy();
+    });
   }
 
   /** How many connections are open now. */
@@ -68,12 +73,14 @@ export class Crowd {
     const { host, port } = this.#options;
     return new Promise((resolve) => {
       const socket = connect({ host, port, noDelay: true });
+      this.#sockets.add(socket);
       socket.once("connect", () => {
         this.#members.push(new Member(socket, this.#options.message));
         resolve();
       });
-      socket.on("error", (error) => {
-        countFailure(this.#failures, failureOf(error));
+      socket.on("error", (error) => countFailure(this.#failures, failureOf(error)));
+      socket.on("close", () => {
+        this.#sockets.delete(socket);
         resolve();
       });
     });
