@@ -105,7 +105,7 @@ describe("lab run", () => {
 
   it(
     "runs every arm of every lab: all claims hold, and the JSON is of the published shape",
-    { timeout: 120_000 },
+    { timeout: 600_000 },
     async (test) => {
       test.skip(cannotSandbox !== undefined, cannotSandbox);
       const { code, stdout } = await run("lab", ["run", "--all", "--json"]);
