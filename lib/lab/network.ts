@@ -183,5 +183,8 @@ export function filterOut(bench: Bench, lines: readonly string[]): void {
   const chain = `chain out { type filter hook output priority 0; policy accept; ${lines.join("; ")}; }`;
   const rules = `add table inet lab; flush table inet lab; table inet lab { ${chain}; }\n`;
   const { status, stderr } = spawnSync("nft", ["-f", "-"], { input: rules, encoding: "utf8" });
-  bench.need(status === 0, `nft cannot load its rules here: ${stderr.trim().split("\n", 1).join("")}`);
+  bench.need(
+    status === 0,
+    `nft cannot load its rules here: ${stderr.trim().split("\n", 1).join("")}`,
+  );
 }
