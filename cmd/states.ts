@@ -74,12 +74,13 @@ const states = command({
     if (path !== undefined && (values.watch || values.reconcile))
       throw new UsageError("--watch and --reconcile look at this machine: they take no FILE");
     if (values.reconcile) return reconcile(values, io);
-    const { lookAtFile, lookLive } = await import("../lib/sockets/look.ts");
+    const { lookAtFile, lookLive, lookOften } = await import("../lib/sockets/look.ts");
     const options = lookOptions(values, io);
     if (path !== undefined)
       return print(values, io, await lookAtFile(path, values.format, options));
-    const look = (): Promise<Look> => lookLive(values.source, options);
-    return values.watch ? watch(values, io, look) : print(values, io, await look());
+    return values.watch
+      ? watch(values, io, lookOften(values.source, options))
+      : print(values, io, await lookLive(values.source, options));
   },
 });
 

@@ -58,6 +58,27 @@ export async function lookLive(asked: AskedSource, options: LookOptions): Promis
   };
 }
 
+/** From this many rows on, reading the table costs more than a watcher should. */
+const LONG_TABLE_ROWS = 5_000;
+
+/**
+ * The same for those who look often. Where nothing but the counts is wanted and the source may be chosen, a table that turns
+ * out to be long is read only once: from then on the kernel's own counters are asked for the two states that it counts.
+ */
+export function lookOften(
+  asked: AskedSource,
+  options: LookOptions,
+  longTableRows = LONG_TABLE_ROWS,
+): () => Promise<Look> {
+  const mayCount = asked === "auto" && options.want === "counts" && options.where === undefined;
+  let source = asked;
+  return async () => {
+    const seen = await lookLive(source, options);
+    if (mayCount && seen.source === "ss" && seen.tally.rows > longTableRows) source = "counters";
+    return seen;
+  };
+}
+
 /**
  * Looks again and again, `intervalMs` from start to start, or as fast as it can be done. Ends when `signal` aborts;
  * throws what a look throws.
