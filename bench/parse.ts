@@ -49,7 +49,7 @@ function show(what: string, { first, median }: { first: number; median: number }
 }
 
 function command(file: string, ...args: string[]): () => unknown {
-  return () => execFileSync(file, args, { stdio: ["ignore", "pipe", "ignore"] });
+  return () => execFileSync(file, args, { stdio: "ignore" });
 }
 
 function inProcess(): void {
