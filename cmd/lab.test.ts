@@ -170,7 +170,7 @@ describe("lab run", () => {
     await until(sandboxed, (processes) => processes.length === 0);
   });
 
-  it.each([1, 2, 3])(
+  it.for([1, 2, 3])(
     "leaves nothing behind when it is killed with SIGKILL once %i of its processes run",
     async (running, test) => {
       test.skip(cannotSandbox !== undefined, cannotSandbox);
