@@ -67,8 +67,13 @@ export type Listening = {
   readonly lines: readonly Line[];
 };
 
-/** How to connect; `reads: false` leaves what arrives with the kernel. */
-export type DialOptions = TcpNetConnectOpts & { readonly reads?: boolean };
+/** How to connect. */
+export type DialOptions = TcpNetConnectOpts & {
+  /** False leaves what arrives with the kernel. */
+  readonly reads?: boolean;
+  /** Told before connect() has a result. */
+  readonly onLine?: (line: Line) => void;
+};
 
 const FIRST_PORT = 9000;
 
@@ -97,9 +102,10 @@ export class OwnSockets {
   }
 
   /** Connects. Resolves with either result of connect(), and never rejects. */
-  dial({ reads = true, ...options }: DialOptions): Promise<Line> {
+  dial({ reads = true, onLine, ...options }: DialOptions): Promise<Line> {
     const startMs = performance.now();
     const line = new Line(this.#keep(connect({ host: "127.0.0.1", ...options })), reads);
+    onLine?.(line);
     return new Promise((resolve) => {
       const settle = (): void => {
         line.connectMs = performance.now() - startMs;
