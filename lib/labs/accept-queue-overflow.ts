@@ -200,6 +200,12 @@ export default defineLab({
       ["ss -tan state syn-sent", "at the client: connections that wait for their next SYN"],
       ["nstat -az TcpExtTCPSynRetrans", "at the client: SYNs that had to be repeated"],
     ],
+    symptoms: [
+      "connect() takes 1, 3 or 7 seconds",
+      "many SYN_SENT on the client's side",
+      "TcpExtListenOverflows and TcpExtListenDrops rise",
+      "Recv-Q of a LISTEN row above its Send-Q",
+    ],
     fix: [
       "Accept sooner: do not block the event loop; more processes (cluster), worker threads for computations.",
       "server.listen({ backlog }) and net.core.somaxconn: both, for the smaller one counts (4096 since Linux 5.4, Node asks for 511).",

@@ -202,6 +202,13 @@ export default defineLab({
       ],
       ["nft list ruleset; iptables -L -nv", "rules that drop or reject, with counters"],
     ],
+    symptoms: [
+      "ECONNREFUSED from connect()",
+      "ETIMEDOUT from connect()",
+      "EHOSTUNREACH from connect()",
+      "many SYN_SENT on the client's side",
+      "TcpExtTCPSynRetrans rises",
+    ],
     fix: [
       "A connect timeout of your own, well below two minutes: in Node destroy() on 'timeout', or AbortSignal.timeout().",
       "ECONNREFUSED: the service is down, or on another port or address. Retry with back-off.",

@@ -183,6 +183,7 @@ export default defineLab({
       ["ss -tanp state close-wait", "the other end, when it is on the same machine: the cause"],
       ["sysctl net.ipv4.tcp_fin_timeout", "how long an orphan may wait, in seconds"],
     ],
+    symptoms: ["FIN_WAIT2 on the client's side", "many CLOSE_WAIT"],
     fix: [
       "After end(), set a timeout and destroy() the socket when the peer's FIN does not come.",
       "In Node allowHalfOpen: false on the other side: it answers a FIN with its own.",

@@ -143,6 +143,7 @@ export default defineLab({
       ["strace -f -e trace=bind,connect -p PID", "bind(..., port 0) before every connect()"],
       ["sysctl net.ipv4.ip_local_port_range", "the range that they all share"],
     ],
+    symptoms: ["EADDRINUSE from connect()", "EADDRNOTAVAIL from connect()"],
     fix: [
       "Leave localAddress out where routing chooses the right address anyway.",
       "setsockopt IP_BIND_ADDRESS_NO_PORT before bind(), where the language allows it (nginx, HAProxy, envoy do; Node cannot).",

@@ -157,6 +157,11 @@ export default defineLab({
       ["ps -o pid,stat,wchan:20,cmd -p PID", "T is stopped, D is stuck in the kernel, R computes"],
       ["lsof -nP -iTCP:PORT", "shows none of them: lsof sees descriptors only"],
     ],
+    symptoms: [
+      "many CLOSE_WAIT",
+      "CLOSE_WAIT that no process owns",
+      "Recv-Q of a LISTEN row that does not fall",
+    ],
     fix: [
       "Find out why the server does not accept: blocked event loop, stopped, swapping, at its descriptor limit.",
       "A backlog no longer than what you can serve before clients give up: what waits longer is work for nobody.",

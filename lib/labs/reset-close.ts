@@ -228,6 +228,11 @@ export default defineLab({
       ["ss -tn state established '( dport = :PORT )'", "Send-Q: what a reset now would lose"],
       ["strace -f -e trace=setsockopt -p PID", "SO_LINGER, {l_onoff=1, l_linger=0}"],
     ],
+    symptoms: [
+      "ECONNRESET from read()",
+      "the end of an answer is missing",
+      "TcpExtTCPAbortOnData rises",
+    ],
     fix: [
       "Close with end() and let the kernel finish; TIME_WAIT is 60 s of one port, not a leak.",
       "When you must reset (a load generator, a misbehaving peer): only after the peer has answered in full.",

@@ -169,6 +169,11 @@ export default defineLab({
         "who sends the RST: the side that closed",
       ],
     ],
+    symptoms: [
+      "ECONNRESET from read()",
+      "the end of an answer is missing",
+      "TcpExtTCPAbortOnClose rises",
+    ],
     fix: [
       "Lingering close: end(), then resume() and throw the rest away until the peer's FIN, with a time and a size limit.",
       "HTTP: answer 413 or 401 early, but go on reading for a while; clients can ask first with Expect: 100-continue.",

@@ -181,6 +181,11 @@ export default defineLab({
       ["nstat -az TcpOutRsts TcpEstabResets", "at the peer: answers to writes that nobody wants"],
       ["strace -f -e trace=write,writev,sendto -p PID", "EPIPE, after a write that succeeded"],
     ],
+    symptoms: [
+      "EPIPE from write()",
+      "ECONNRESET from read()",
+      "Node ends with an unhandled 'error' event",
+    ],
     fix: [
       "A listener for 'error' on every socket, also on those that you only pass on; stream.pipeline() adds its own.",
       "Heed 'end': leave allowHalfOpen at false unless you mean it, and stop writing when the peer has ended.",
