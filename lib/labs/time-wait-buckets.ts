@@ -1,0 +1,143 @@
+/**
+ * time-wait-buckets: above tcp_max_tw_buckets the kernel throws TIME_WAIT away. A cap, not a cure.
+ *
+ * TIME_WAIT sockets are small, but not free, so the kernel limits their number. A connection that ends above the limit is just
+ * forgotten: no TIME_WAIT, no error, one line in the kernel's log at most. The ports are free at once, which looks like
+ * relief; what TIME_WAIT protects from (a lost last ACK, late segments in the next connection) is back.
+ *
+ * WATCH   TIME_WAIT stops at the limit while connections go on; TCPTimeWaitOverflow counts the rest
+ * CAVEAT  the limit counts for the network namespace; its default grows with memory (262144 on large machines)
+ * SEE     inet_twsk_alloc() in net/ipv4/inet_timewait_sock.c, tcp_time_wait() in net/ipv4/tcp_minisocks.c; RFC 9293 section 3.6.1
+ */
+import type { Bench } from "../lab/bench.ts";
+import { defineLab } from "../lab/define.ts";
+import type { ChurnResult } from "../protocol/churn.ts";
+import type { VisitsSummary } from "../protocol/visits.ts";
+
+const FIRST_PORT = 40_000;
+const RATE = 199;
+
+type Params = { readonly connections: number; readonly buckets: number };
+
+/** Every connection needs a port of its own here: none is reused early. */
+function noReuse(bench: Bench): void {
+  bench.sysctl("net.ipv4.tcp_tw_reuse", 0);
+}
+
+/** Opens and closes that many connections, the client closing first. */
+async function churn(
+  bench: Bench,
+  { connections, kept }: { connections: number; kept: number },
+  flags: readonly string[] = [],
+): Promise<void> {
+  await bench.server();
+  const successes = bench.predict("connections that succeed", connections);
+  const timeWait = bench.predict("TIME_WAIT, client's side", kept, "no more than the limit");
+  const forgotten = bench.predict(
+    "forgotten (TCPTimeWaitOverflow)",
+    connections - kept,
+    "connections - limit",
+  );
+  const sum = bench.predict("TcpExtTW + TCPTimeWaitOverflow", connections, "one or the other");
+  const result = await bench.run<ChurnResult>("bomb", ["--count", `${connections}`, ...flags]);
+  const view = await bench.settledView();
+  const made = bench.counted("TcpExtTW");
+  const overflows = bench.counted("TcpExtTCPTimeWaitOverflow");
+  // A RST may end a TIME_WAIT early (RFC 1337): then one more has its place.
+  const replaced = {
+    counter: "TcpExtTW",
+    value: made - view.clients.TIME_WAIT,
+    because: "TIME_WAITs more than there are: a RST ended them early (RFC 1337)",
+  };
+  successes.measured(result.successes);
+  timeWait.measured(view.clients.TIME_WAIT, replaced);
+  forgotten.measured(overflows, replaced);
+  sum.measured(made + overflows);
+}
+
+const broken = {
+  about: "fewer buckets than connections: TIME_WAIT stops at the limit, the rest is forgotten",
+  run: async (bench: Bench, { connections, buckets }: Params) => {
+    bench.need(connections > buckets, `${connections} connections fit into ${buckets} buckets`);
+    noReuse(bench);
+    bench.sysctl("net.ipv4.tcp_max_tw_buckets", buckets);
+    bench.say(`${connections} connections; at most ${buckets} may be in TIME_WAIT.`);
+    await churn(bench, { connections, kept: buckets });
+  },
+};
+
+const control = {
+  about: "more buckets than connections: each one ends in TIME_WAIT",
+  run: async (bench: Bench, { connections }: Params) => {
+    noReuse(bench);
+    bench.sysctl("net.ipv4.tcp_max_tw_buckets", 2 * connections);
+    await churn(bench, { connections, kept: connections });
+  },
+};
+
+const reuse = {
+  about: "fewer closes instead: a few connections carry as many requests, and nothing is forgotten",
+  run: async (bench: Bench, { connections, buckets }: Params) => {
+    noReuse(bench);
+    bench.sysctl("net.ipv4.tcp_max_tw_buckets", buckets);
+    const few = Math.floor(buckets / 2);
+    const each = Math.ceil(connections / few);
+    await bench.server();
+    const answered = bench.predict("requests answered", few * each, `${few} connections`);
+    const timeWait = bench.predict("TIME_WAIT, client's side", few);
+    const forgotten = bench.predict("forgotten (TCPTimeWaitOverflow)", 0);
+    const flags = ["--connections", `${few}`, "--messages", `${each}`];
+    const result = await bench.run<VisitsSummary>("client", flags);
+    answered.measured(result.echoes);
+    timeWait.measured((await bench.settledView()).clients.TIME_WAIT);
+    forgotten.measured(bench.counted("TcpExtTCPTimeWaitOverflow"));
+  },
+};
+
+const asCure = {
+  about: "a low limit as a cure for exhausted ports: it works, by leaving the ports unprotected",
+  run: async (bench: Bench, { connections, buckets }: Params) => {
+    noReuse(bench);
+    const ports = 2 * buckets;
+    bench.need(connections > ports, `${connections} connections fit into ${ports} ports`);
+    bench.sysctl("net.ipv4.ip_local_port_range", `${FIRST_PORT} ${FIRST_PORT + ports - 1}`);
+    bench.sysctl("net.ipv4.tcp_max_tw_buckets", buckets);
+    const unprotected = bench.predict(
+      "ports used again within 60 s",
+      connections - ports,
+      `${connections} connections on ${ports} ports`,
+    );
+    // At a pace at which the connections before are over, so that only TIME_WAIT can hold a port.
+    await churn(bench, { connections, kept: buckets }, ["--rate", `${RATE}`]);
+    unprotected.measured(bench.counted("TcpActiveOpens") - ports);
+  },
+};
+
+export default defineLab({
+  name: "time-wait-buckets",
+  summary: "above tcp_max_tw_buckets TIME_WAIT sockets vanish, and nobody is told",
+  params: {
+    connections: [199, "connections, one after the other"],
+    buckets: [23, "tcp_max_tw_buckets; the default grows with memory, up to 262144"],
+  },
+  story: {
+    see: "TIME_WAIT grows to the limit and stays there although connections go on; every further close is counted as an overflow.",
+    why:
+      "At the end of a connection the kernel replaces the socket by a small TIME_WAIT one. When there are tcp_max_tw_buckets of them already " +
+      "it makes none: the connection is gone without a trace. If the last ACK was lost, the peer repeats its FIN to a port that knows nothing, " +
+      "gets a RST, and may report an error for a connection that ended well; a delayed segment may enter a new " +
+      "connection with the same 4-tuple. A limit that was lowered to fight TIME_WAIT does exactly this, all the time.",
+    recognise: [
+      ["dmesg | grep 'time wait bucket table overflow'", "TCP: time wait bucket table overflow"],
+      ["nstat -az TcpExtTCPTimeWaitOverflow", "how many connections have been forgotten"],
+      ["states; sysctl net.ipv4.tcp_max_tw_buckets", "TIME_WAIT exactly at the limit"],
+    ],
+    fix: [
+      "Leave the limit where it is, or raise it: 262144 TIME_WAIT sockets cost about 60 MB.",
+      "Make fewer connections: pools, HTTP keep-alive. See time-wait-exhaustion.",
+      "Let the other side close first where that is acceptable.",
+    ],
+    reports: ["RMerl/asuswrt-merlin#136", "engintron/engintron#840"],
+  },
+  arms: { broken, control, fixed: [reuse], myth: [asCure] },
+});
