@@ -180,13 +180,14 @@ export async function settled(
 }
 
 /**
- * Loads rules of the packet filter: lines such as `tcp dport 9001 drop`, for all packets on their way out. In a sandbox these
- * are rules of its own network, gone with it. Skips the arm where there is no nft, and where this is not a sandbox.
+ * Loads rules of the packet filter: lines such as `tcp dport 9001 drop`, for all packets that arrive. Not for those that leave: a
+ * packet that its own machine drops makes the kernel believe in local congestion, and it tries again instead of giving up.
+ * In a sandbox these are rules of its own network, gone with it. Skips the arm where there is no nft, and outside a sandbox.
  */
-export function filterOut(bench: Bench, lines: readonly string[]): void {
+export function filterPackets(bench: Bench, lines: readonly string[]): void {
   bench.need(isInSandbox(), "needs packet filter rules; --here changes none of this machine's");
   bench.need(hasTool("nft"), "needs nft to lose packets (package nftables)");
-  const chain = `chain out { type filter hook output priority 0; policy accept; ${lines.join("; ")}; }`;
+  const chain = `chain arriving { type filter hook input priority 0; policy accept; ${lines.join("; ")}; }`;
   const rules = `add table inet lab; flush table inet lab; table inet lab { ${chain}; }\n`;
   const { status, stderr } = spawnSync("nft", ["-f", "-"], { input: rules, encoding: "utf8" });
   bench.need(

@@ -1,0 +1,227 @@
+/**
+ * half-open-peer: the peer is gone and no packet said so. Whoever only waits, waits for ever.
+ *
+ * A connection is state on two machines, and nothing on the wire. When a peer loses power, or a router in between forgets
+ * the connection, no FIN and no RST arrives. The kernel notices only when it sends something and nobody acknowledges it: data,
+ * after tcp_retries2 repetitions (15 by default, about 15 minutes), or keep-alive probes, if they were asked for.
+ *
+ * WATCH   ESTABLISHED without any timer; after a write timer:(on,...), then ETIMEDOUT and TCPAbortOnTimeout
+ * CAVEAT  libuv sets the interval (1 s) and the number (10) of keep-alive probes itself: sysctl does not reach a Node program
+ * NEEDS   nft, to lose the packets of both directions
+ * SEE     tcp_write_timeout() and tcp_keepalive_timer() in net/ipv4/tcp_timer.c; uv__tcp_keepalive() in libuv's src/unix/tcp.c
+ */
+import type { Bench } from "../lab/bench.ts";
+import { atLeast, between } from "../lab/claim.ts";
+import { defineLab } from "../lab/define.ts";
+import {
+  countErrno,
+  filterPackets,
+  rows,
+  settled,
+  withSockets,
+  type Line,
+  type Listening,
+  type OwnSockets,
+} from "../lab/network.ts";
+
+const WAIT_MS = 1_000;
+const BEAT_MS = 50;
+const SILENCE_MS = 500;
+const PROBE_DELAY_S = 1;
+
+type Params = { readonly clients: number };
+
+type Scene = { readonly server: Listening; readonly lines: readonly Line[] };
+
+async function connected(own: OwnSockets, clients: number): Promise<Scene> {
+  const server = await own.listen();
+  const lines = await own.dialAll(clients, { port: server.port });
+  return { server, lines };
+}
+
+/** From now on nothing arrives, in neither direction; then the server's program closes. */
+function losePeer(bench: Bench, { server }: Scene): void {
+  filterPackets(bench, [`tcp dport ${server.port} drop`, `tcp sport ${server.port} drop`]);
+  for (const { socket } of server.lines) socket.destroy();
+}
+
+/** How many have been told anything: an end, or an error. */
+function told(lines: readonly Line[]): number {
+  return lines.filter(({ hasEnded, errno }) => hasEnded || errno !== "none").length;
+}
+
+const broken = {
+  about: "the peer closes and its FIN is lost: clients that only read wait for ever",
+  run: async (bench: Bench, { clients }: Params) => {
+    bench.say(
+      `${clients} clients wait for data. All packets are lost from now on; the server closes.`,
+    );
+    await withSockets(async (own) => {
+      const theirs = bench.predict("FIN_WAIT1, server's side", clients, "its FIN finds nobody");
+      const ours = bench.predict("ESTABLISHED, client's side", clients);
+      const timers = bench.predict("timers on these", 0, "nothing was sent, nothing is awaited");
+      const heard = bench.predict(`clients told within ${WAIT_MS} ms`, 0);
+      const repeated = bench.predict(
+        "segments repeated (TcpRetransSegs)",
+        atLeast(clients),
+        "the FIN",
+      );
+      const scene = await connected(own, clients);
+      losePeer(bench, scene);
+      await bench.pass(WAIT_MS);
+      theirs.measured(rows(bench, "server", "FIN_WAIT1", scene.server.port).length);
+      const waiting = rows(bench, "client", "ESTABLISHED", scene.server.port);
+      ours.measured(waiting.length);
+      timers.measured(waiting.filter(({ timer }) => timer !== undefined).length);
+      heard.measured(told(scene.lines));
+      repeated.measured(bench.counted("TcpRetransSegs"));
+    });
+  },
+};
+
+const control = {
+  about: "the same close, and the packets arrive: every client is told",
+  run: async (bench: Bench, { clients }: Params) => {
+    await withSockets(async (own) => {
+      const heard = bench.predict("clients that are told: 'end'", clients);
+      const ours = bench.predict("ESTABLISHED, client's side", 0);
+      const repeated = bench.predict("segments repeated (TcpRetransSegs)", 0);
+      const { server, lines } = await connected(own, clients);
+      for (const { socket } of server.lines) socket.destroy();
+      await bench.until(
+        () => lines.every(({ isClosed }) => isClosed),
+        (all) => all,
+      );
+      heard.measured(lines.filter(({ hasEnded }) => hasEnded).length);
+      ours.measured(await settled(bench, 0, ["client", "ESTABLISHED", server.port]));
+      repeated.measured(bench.counted("TcpRetransSegs"));
+    });
+  },
+};
+
+const heartbeat = {
+  about: "heartbeats: the server says something all the time, and silence means that it is gone",
+  run: async (bench: Bench, { clients }: Params) => {
+    await withSockets(async (own) => {
+      const early = bench.predict("false alarms while it is there", 0);
+      const gone = bench.predict("clients that gave up", clients, `${SILENCE_MS} ms of silence`);
+      const ours = bench.predict("ESTABLISHED, client's side", 0);
+      const scene = await connected(own, clients);
+      let alarms = 0;
+      for (const { socket } of scene.lines)
+        socket.setTimeout(SILENCE_MS, () => {
+          alarms += 1;
+          socket.destroy();
+        });
+      const beats = setInterval(() => {
+        for (const { socket } of scene.server.lines) socket.write("beat");
+      }, BEAT_MS);
+      await bench.pass(2 * BEAT_MS);
+      early.measured(alarms);
+      clearInterval(beats);
+      losePeer(bench, scene);
+      await bench.until(
+        () => alarms,
+        (count) => count === clients,
+      );
+      gone.measured(alarms);
+      ours.measured(await settled(bench, 0, ["client", "ESTABLISHED", scene.server.port]));
+    });
+  },
+};
+
+const retries = {
+  about: "a write, and tcp_retries2=1: the kernel gives up after a second instead of 15 minutes",
+  run: async (bench: Bench, { clients }: Params) => {
+    bench.sysctl("net.ipv4.tcp_retries2", 1);
+    await withSockets(async (own) => {
+      const accepted = bench.predict("write() callbacks without an error", clients, "as always");
+      const ended = bench.predict("clients that see ETIMEDOUT", clients);
+      const after = bench.predict(
+        "the first one after (ms)",
+        between(200, 6_000),
+        "a retransmission timeout or two, from 200 ms on",
+      );
+      const aborts = bench.predict("given up (TCPAbortOnTimeout)", atLeast(clients), "servers too");
+      const scene = await connected(own, clients);
+      losePeer(bench, scene);
+      const startMs = performance.now();
+      const writes = scene.lines.map(
+        ({ socket }) =>
+          new Promise<boolean>((resolve) =>
+            socket.write("ping", (error) => resolve(error == null)),
+          ),
+      );
+      accepted.measured((await Promise.all(writes)).filter((isFine) => isFine).length);
+      await bench.until(
+        () => countErrno(scene.lines, "ETIMEDOUT"),
+        (count) => count > 0,
+      );
+      after.measured(Math.round(performance.now() - startMs));
+      const errors = await bench.until(
+        () => countErrno(scene.lines, "ETIMEDOUT"),
+        (count) => count === clients,
+      );
+      ended.measured(errors);
+      aborts.measured(bench.counted("TcpExtTCPAbortOnTimeout"));
+    });
+  },
+};
+
+const keepAliveSysctls = {
+  about: "tcp_keepalive_probes=1: libuv asks for 10 probes, whatever the sysctl says",
+  run: async (bench: Bench, { clients }: Params) => {
+    bench.sysctl("net.ipv4.tcp_keepalive_intvl", 1);
+    bench.sysctl("net.ipv4.tcp_keepalive_probes", 1);
+    await withSockets(async (own) => {
+      const probes = bench.predict(
+        "probes sent (TcpExtTCPKeepAlive)",
+        atLeast(2 * clients),
+        "one would have been enough to end it",
+      );
+      const timers = bench.predict("keep-alive timers that still run", clients);
+      const heard = bench.predict("clients that are told", 0, "it ends after 1 s + 10 x 1 s");
+      const scene = await connected(own, clients);
+      for (const { socket } of scene.lines) socket.setKeepAlive(true, PROBE_DELAY_S * 1_000);
+      losePeer(bench, scene);
+      const sent = await bench.until(
+        () => bench.counted("TcpExtTCPKeepAlive"),
+        (count) => count >= 2 * clients,
+      );
+      probes.measured(sent);
+      const waiting = rows(bench, "client", "ESTABLISHED", scene.server.port);
+      timers.measured(waiting.filter(({ timer }) => timer?.name === "keepalive").length);
+      heard.measured(told(scene.lines));
+    });
+  },
+};
+
+export default defineLab({
+  name: "half-open-peer",
+  summary: "a peer that vanished without a FIN: whoever only reads waits for ever",
+  params: { clients: [23, "connections"] },
+  story: {
+    see: "The server is gone, and every client is still in ESTABLISHED: no timer, no event, no error.",
+    why:
+      "TCP has no heartbeat of its own. Without data under way the kernel expects nothing, so nothing can be overdue. With data under " +
+      "way it repeats the segment with growing pauses and gives up after tcp_retries2 of them, 15 minutes by default; until then write() goes on " +
+      "succeeding into the send queue. Keep-alive sends probes, by default only after two hours. In Node setKeepAlive(true, ms) " +
+      "sets the delay; ten probes, a second apart, follow.",
+    recognise: [
+      [
+        "ss -tano state established",
+        "no timer: nobody would notice; timer:(on,...): data is being repeated",
+      ],
+      ["ss -ti '( dport = :PORT )'", "lastrcv and backoff: how long the peer has been silent"],
+      ["nstat -az TcpExtTCPAbortOnTimeout TcpExtTCPKeepAlive", "connections given up, probes sent"],
+    ],
+    fix: [
+      "Heartbeats in the protocol, and a timeout for silence: it also finds a peer whose kernel lives and whose program hangs.",
+      "socket.setKeepAlive(true, 30000): found out within 40 s, and NAT routers do not forget the connection.",
+      "A deadline for every request; TCP_USER_TIMEOUT, where the language allows it (Node does not).",
+      "net.ipv4.tcp_retries2=8 (about 100 s) on machines whose peers fail over.",
+    ],
+    reports: ["linkerd/linkerd2#13023", "encode/httpx#2975", "reactor/reactor-netty#764"],
+  },
+  arms: { broken, control, fixed: [heartbeat, retries], myth: [keepAliveSysctls] },
+});
