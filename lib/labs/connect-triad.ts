@@ -14,7 +14,14 @@ import { readSysctl } from "../kernel/sysctl.ts";
 import type { Bench } from "../lab/bench.ts";
 import { atLeast, between } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
-import { countErrno, filterOut, rows, settled, withSockets, type Line } from "../lab/network.ts";
+import {
+  countErrno,
+  filterPackets,
+  rows,
+  settled,
+  withSockets,
+  type Line,
+} from "../lab/network.ts";
 import type { OwnSockets } from "../lab/network.ts";
 
 const CLOSED_PORT = 9101;
@@ -51,7 +58,7 @@ function atOnce(lines: readonly Line[]): number {
 const broken = {
   about: "nobody listens, packets are dropped, packets are rejected: one symptom, three causes",
   run: async (bench: Bench, { clients }: Params) => {
-    filterOut(bench, [DROP, REJECT]);
+    filterPackets(bench, [DROP, REJECT]);
     shortRetries(bench);
     bench.say(
       `${clients} clients each. tcp_syn_retries is 1 here; with its default, 6, a black hole costs over two minutes.`,
@@ -96,7 +103,7 @@ const broken = {
 const control = {
   about: "the same rules, and a port that they do not touch, where somebody listens",
   run: async (bench: Bench, { clients }: Params) => {
-    filterOut(bench, [DROP, REJECT]);
+    filterPackets(bench, [DROP, REJECT]);
     await withSockets(async (own) => {
       const { port } = await own.listen();
       const connected = bench.predict("clients that connect", clients);
@@ -115,7 +122,7 @@ async function lookAfterAWhile(
   own: OwnSockets,
   { clients, onTimeout }: { clients: number; onTimeout: (line: Line) => void },
 ): Promise<number> {
-  filterOut(bench, [DROP]);
+  filterPackets(bench, [DROP]);
   const port = DROPPED_PORT;
   let timeouts = 0;
   for (let client = 0; client < clients; client += 1)
@@ -152,7 +159,7 @@ const ownTimeout = {
 const rejectInstead = {
   about: "the firewall rejects with a RST instead of dropping: ECONNREFUSED at once",
   run: async (bench: Bench, { clients }: Params) => {
-    filterOut(bench, [RESET]);
+    filterPackets(bench, [RESET]);
     await withSockets(async (own) => {
       const refused = bench.predict("rejected by RST: ECONNREFUSED", clients, "as a closed port");
       const fast = bench.predict("answers before the SYN is repeated", clients);
