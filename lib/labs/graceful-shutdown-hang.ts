@@ -212,7 +212,7 @@ export default defineLab({
       "Then a deadline: destroy() or closeAllConnections() for what is left, shorter than the supervisor's (10 s in docker, 30 s in Kubernetes).",
       "Answer the last request of each connection with Connection: close, so that clients do not reuse it.",
     ],
-    reports: ["growthbook/growthbook-proxy#135", "nodejs/node#2642"],
+    reports: ["nodejs/node#2642", "nodejs/help#3701", "nodejs/node#60617"],
   },
   arms: { broken, control, fixed: [endIdle, closeAll], myth: [httpClose] },
 });
