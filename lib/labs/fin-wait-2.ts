@@ -143,8 +143,6 @@ const keepAlive = {
   about: "SO_KEEPALIVE: the peer's kernel answers every probe, whatever its program does",
   run: async (bench: Bench, { clients }: Params) => {
     shortTimeout(bench);
-    bench.sysctl("net.ipv4.tcp_keepalive_intvl", 1);
-    bench.sysctl("net.ipv4.tcp_keepalive_probes", 1);
     const server = await bench.server(["--leak"]);
     await withSockets(async (own) => {
       const probes = bench.predict("probes (TcpExtTCPKeepAlive)", atLeast(clients), "one a second");
