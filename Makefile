@@ -72,8 +72,8 @@ lab: $(BUILT) ## Run a lab: make lab NAME=fd-leak; without NAME, list them
 	@$(call RUN,lab,$(if $(NAME),run $(NAME),list))
 
 .PHONY: labs
-labs: $(BUILT) ## Run all labs
-	@$(call RUN,lab,run --all)
+labs: $(BUILT) ## Run all labs, two at a time (ARGS)
+	@$(call RUN,lab,run --all --jobs 2)
 
 .PHONY: ulimit
 ulimit: $(BUILT) ## Run the lab on descriptor limits

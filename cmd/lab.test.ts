@@ -108,7 +108,7 @@ describe("lab run", () => {
     { timeout: 600_000 },
     async (test) => {
       test.skip(cannotSandbox !== undefined, cannotSandbox);
-      const { code, stdout } = await run("lab", ["run", "--all", "--json"]);
+      const { code, stdout } = await run("lab", ["run", "--all", "--jobs", "2", "--json"]);
       const schema = JSON.parse(
         readFileSync(join(DIST, "../docs/reference/lab-result.schema.json"), "utf8"),
       ) as object;
