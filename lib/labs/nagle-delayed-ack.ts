@@ -172,7 +172,7 @@ export default defineLab({
       "noDelay: true in connect() and createServer() (TCP_NODELAY). http sets it in Node, net does not.",
       "Do not switch off delayed ACKs at the receiver: it is usually not yours, and TCP_QUICKACK does not last.",
     ],
-    reports: ["blackbeam/rust-mysql-simple#134", "prisma/tiberius#46"],
+    reports: ["blackbeam/rust-mysql-simple#134", "steffengy/tiberius#46"],
   },
   arms: { broken, control, fixed: [noDelay, cork], myth: [serverSide] },
 });

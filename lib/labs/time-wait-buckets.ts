@@ -137,7 +137,7 @@ export default defineLab({
       "Make fewer connections: pools, HTTP keep-alive. See time-wait-exhaustion.",
       "Let the other side close first where that is acceptable.",
     ],
-    reports: ["RMerl/asuswrt-merlin#136", "engintron/engintron#840"],
+    reports: ["RMerl/asuswrt-merlin.ng#136", "engintron/engintron#840"],
   },
   arms: { broken, control, fixed: [reuse], myth: [asCure] },
 });
