@@ -1,0 +1,158 @@
+/**
+ * hosts: more machines than one, as far as TCP can tell: network namespaces inside the sandbox, joined by cables.
+ *
+ * The arm's own network is the first host. Others are held open by a process that sleeps; their cables (veth pairs), rules and
+ * parameters are gone with it. Sources: unshare(1), nsenter(1), veth(4), network_namespaces(7), nft(8).
+ */
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { counter, parseCounters, type Counters } from "../kernel/counters.ts";
+import { isInSandbox, networkNamespace } from "../kernel/sandbox.ts";
+import { hasTool } from "../kernel/tools.ts";
+import { parseProcNet } from "../sockets/proc-net.ts";
+import type { SocketRecord } from "../sockets/record.ts";
+import type { Bench } from "./bench.ts";
+
+/** Where in the path of a packet a rule stands: before routing, on its way in, on its way through, on its way out. */
+export type Hook = "prerouting" | "input" | "forward" | "output" | "postrouting";
+
+/** One end of a cable. */
+export type Plug = { readonly host: Host; readonly name: string; readonly address: string };
+
+const HOLD_S = "60";
+
+/** A host: this process's own network, or one of its own. */
+export class Host {
+  readonly #bench: Bench;
+  readonly #holder: ChildProcess | undefined;
+  readonly #before: Counters;
+
+  constructor(bench: Bench, holder?: ChildProcess) {
+    this.#bench = bench;
+    this.#holder = holder;
+    this.#before = this.#counters();
+  }
+
+  /** A process in this network. */
+  get pid(): number {
+    return this.#holder?.pid ?? process.pid;
+  }
+
+  /** Words before a command that make it run in this network; each execs what follows, so that the pid stays. */
+  get through(): readonly string[] {
+    return this.#holder === undefined ? [] : ["nsenter", "-t", `${this.pid}`, "-n", "--"];
+  }
+
+  /** All TCP sockets of this host, now. */
+  sockets(): readonly SocketRecord[] {
+    return parseProcNet(readFileSync(`/proc/${this.pid}/net/tcp`, "latin1")).records;
+  }
+
+  /** A kernel counter's increase since the host was made. */
+  counted(name: string): number {
+    return counter(this.#counters(), name) - (this.#before[name] ?? 0);
+  }
+
+  #counters(): Counters {
+    const read = (file: string): string =>
+      readFileSync(`/proc/${this.pid}/net/${file}`, "latin1").trimEnd();
+    return parseCounters(`${read("snmp")}\n${read("netstat")}\n`);
+  }
+
+  /** Runs a command here; the arm is skipped, with what the command said, when it fails. */
+  command(file: string, args: readonly string[], input = ""): string {
+    const [first = file, ...rest] = [...this.through, file, ...args];
+    const { status, stdout, stderr } = spawnSync(first, rest, { input, encoding: "utf8" });
+    const said = (stderr as string | null)?.trim().split("\n", 1).join("") ?? "not found";
+    this.#bench.need(status === 0, `${file} ${args.join(" ")} does not work here: ${said}`);
+    return stdout;
+  }
+
+  /** Sets a parameter of this host. */
+  sysctl(name: string, value: string | number): void {
+    if (this.#holder === undefined) this.#bench.sysctl(name, value);
+    else {
+      const path = `/proc/sys/${name.replaceAll(".", "/")}`;
+      this.command("sh", ["-c", 'printf %s "$2" > "$1"', "sh", path, `${value}`]);
+    }
+  }
+
+  /** Replaces the rules at one hook: lines such as `tcp dport 9001 drop`; none takes them away. */
+  filter(hook: Hook, lines: readonly string[]): void {
+    needNft(this.#bench);
+    const table = `inet lab_${hook}`;
+    const chain = `type filter hook ${hook} priority 0; policy accept; ${lines.map((line) => `${line};`).join(" ")}`;
+    const rules = `add table ${table}; delete table ${table}; table ${table} { chain lab { ${chain} }; }\n`;
+    this.command("nft", ["-f", "-"], rules);
+  }
+
+  /** Packets that the rules with `counter` at a hook have seen. */
+  packets(hook: Hook): number {
+    const listing = this.command("nft", ["list", "table", "inet", `lab_${hook}`]);
+    const counts = [...listing.matchAll(/counter packets (\d+)/g)].map(([, count]) =>
+      Number(count),
+    );
+    return counts.reduce((sum, count) => sum + count, 0);
+  }
+
+  /** Ends whatever keeps this network alive. */
+  end(): void {
+    this.#holder?.kill("SIGKILL");
+  }
+}
+
+function needNft(bench: Bench): void {
+  bench.need(isInSandbox(), "needs packet filter rules; --here changes none of this machine's");
+  bench.need(hasTool("nft"), "needs nft to lose packets (package nftables)");
+}
+
+/** This process's own network, as a host. */
+export function thisHost(bench: Bench): Host {
+  return new Host(bench);
+}
+
+/** Does `work` with `count` more hosts, and ends them whatever comes of it. */
+export async function withHosts(
+  bench: Bench,
+  count: number,
+  work: (here: Host, others: readonly Host[]) => Promise<void>,
+): Promise<void> {
+  bench.need(isInSandbox(), "needs hosts of its own; --here has only this machine");
+  bench.need(hasTool("ip"), "needs ip to connect hosts (package iproute2)");
+  const others: Host[] = [];
+  try {
+    while (others.length < count) others.push(await makeHost(bench));
+    await work(thisHost(bench), others);
+  } finally {
+    for (const host of others) host.end();
+  }
+}
+
+async function makeHost(bench: Bench): Promise<Host> {
+  const argv = ["--pdeathsig", "KILL", "--", "unshare", "--net", "--", "sleep", HOLD_S];
+  const holder = spawn("setpriv", argv, { stdio: "ignore" });
+  const isApart = (): boolean => {
+    try {
+      return networkNamespace(holder.pid) !== networkNamespace();
+    } catch {
+      return false; // It has not started, or has ended.
+    }
+  };
+  if (!(await bench.until(isApart, (apart) => apart))) {
+    holder.kill("SIGKILL");
+    bench.need(false, "needs network namespaces inside the sandbox");
+  }
+  const host = new Host(bench, holder);
+  host.command("ip", ["link", "set", "lo", "up"]);
+  return host;
+}
+
+/** Lays a cable between two hosts: addresses such as `10.77.1.1/24`. */
+export function connectHosts(one: Plug, other: Plug): void {
+  const peer = ["peer", "name", other.name, "netns", `${other.host.pid}`];
+  one.host.command("ip", ["link", "add", one.name, "type", "veth", ...peer]);
+  for (const { host, name, address } of [one, other]) {
+    host.command("ip", ["address", "add", address, "dev", name]);
+    host.command("ip", ["link", "set", name, "up"]);
+  }
+}
