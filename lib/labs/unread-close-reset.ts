@@ -148,8 +148,8 @@ export default defineLab({
   name: "unread-close-reset",
   summary: "closing with unread data sends a RST instead of a FIN",
   params: {
-    clients: [11, "uploads at the same time"],
-    kib: [4096, "KiB of each; more than both kernels can queue"],
+    clients: [7, "uploads at the same time"],
+    kib: [16384, "KiB of each; more than both kernels can queue"],
   },
   story: {
     see: "The server closes in good order, and yet every client gets ECONNRESET while it writes; neither side is in TIME_WAIT.",
