@@ -17,7 +17,7 @@ import { between, exactly, type Expectation } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
 import {
   countErrno,
-  filterOut,
+  filterPackets,
   rows,
   withSockets,
   type Line,
@@ -87,7 +87,7 @@ async function crowd(
 ): Promise<Scene> {
   apply(bench, limits);
   const { port } = await bench.server(["--backlog", `${limits.backlog}`]);
-  filterOut(bench, [
+  filterPackets(bench, [
     `tcp sport ${port} ip daddr ${LOST} tcp flags & (syn | ack) == syn | ack drop`,
   ]);
   const dials = Array.from({ length: strangers }, () => own.dial({ port, localAddress: LOST }));
