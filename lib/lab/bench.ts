@@ -5,7 +5,7 @@
  * does not measure what it predicted has failed.
  */
 import { setTimeout as pauseMs } from "node:timers/promises";
-import { counterDelta, readCounters, type Counters } from "../kernel/counters.ts";
+import { counter, counterDelta, readCounters, type Counters } from "../kernel/counters.ts";
 import { NeedsError } from "../kernel/errors.ts";
 import { freeDescriptors, openDescriptors, processStatus } from "../kernel/process.ts";
 import type { Rung } from "../kernel/sandbox.ts";
@@ -186,9 +186,9 @@ export class Bench {
     return Object.fromEntries(moved.filter(([name]) => name.startsWith("Tcp")));
   }
 
-  /** A kernel counter's increase since the arm began. */
+  /** A kernel counter's increase since the arm began. Throws a RangeError for a name that this kernel does not have. */
   counted(name: string): number {
-    return counterDelta(this.#countersAtStart, readCounters())[name] ?? 0;
+    return counter(readCounters(), name) - counter(this.#countersAtStart, name);
   }
 
   /** Reads until the value is as wished, or the deadline has passed; returns the last reading, whatever it was. */

@@ -207,6 +207,10 @@ export default defineLab({
       ],
       ["states --by process", "connections that a process has long after its SIGTERM"],
     ],
+    symptoms: [
+      "a server that does not end after close()",
+      "ESTABLISHED connections without a listener",
+    ],
     fix: [
       "net: remember connections, and end() those without a request under way. http: closeIdleConnections() comes with close() since Node 19.",
       "Then a deadline: destroy() or closeAllConnections() for what is left, shorter than the supervisor's (10 s in docker, 30 s in Kubernetes).",

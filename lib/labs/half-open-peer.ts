@@ -215,6 +215,12 @@ export default defineLab({
       ["ss -ti '( dport = :PORT )'", "lastrcv and backoff: how long the peer has been silent"],
       ["nstat -az TcpExtTCPAbortOnTimeout TcpExtTCPKeepAlive", "connections given up, probes sent"],
     ],
+    symptoms: [
+      "a connection that hangs for minutes",
+      "ESTABLISHED at one end only",
+      "ETIMEDOUT from read()",
+      "TcpExtTCPAbortOnTimeout rises",
+    ],
     fix: [
       "Heartbeats in the protocol, and a timeout for silence: it also finds a peer whose kernel lives and whose program hangs.",
       "socket.setKeepAlive(true, 30000): found out within 40 s, and NAT routers do not forget the connection.",

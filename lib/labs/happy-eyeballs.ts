@@ -202,6 +202,11 @@ export default defineLab({
       ],
       ["curl -4 -v HOST; curl -6 -v HOST", "which of the families works, and how long it takes"],
     ],
+    symptoms: [
+      "ETIMEDOUT from connect() after 250 ms",
+      "AggregateError with an empty message",
+      "ECONNREFUSED for localhost, not for 127.0.0.1",
+    ],
     fix: [
       "net.setDefaultAutoSelectFamilyAttemptTimeout(2000), or node --network-family-autoselection-attempt-timeout=2000.",
       "Remove addresses that do not work from DNS; give a machine without IPv6 no IPv6 addresses to try.",

@@ -71,9 +71,8 @@ async function startPerl({ port, inherits, shared, hasChild }: Habits): Promise<
 }
 
 async function kill(process: ChildProcess): Promise<void> {
-  const isOver = once(process, "exit");
   process.kill("SIGKILL");
-  await isOver;
+  await once(process, "exit");
 }
 
 /** A server that has started a child and died. `work` gets the port, and the child that lives on. */
@@ -110,8 +109,7 @@ function holder(bench: Bench, port: number): number | undefined {
 }
 
 function holderName(bench: Bench, port: number): string {
-  const pid = holder(bench, port);
-  return pid === undefined ? "nobody" : (commandLine(pid)[0] ?? "?");
+  return commandLine(holder(bench, port) ?? 0)[0] ?? "nobody";
 }
 
 /** The errno of listen() for the next server, which sets SO_REUSEADDR as libuv always does; `none` when it listens. */
@@ -245,9 +243,8 @@ const reusePort = {
         const lines = await callers(own, clients, port);
         const queued = (): number =>
           rows(bench, "server", "LISTEN", port).reduce((all, { recvQ }) => all + (recvQ ?? 0), 0);
-        const isOver = (): boolean => queued() + answered(lines) === clients;
-        await bench.until(isOver, (over) => over, PATIENCE_MS * 5);
-        sum.measured(queued() + answered(lines));
+        const seen = (): number => queued() + answered(lines);
+        sum.measured(await bench.until(seen, (all) => all === clients, PATIENCE_MS * 5));
         lost.measured(queued());
       } finally {
         await kill(next.process);

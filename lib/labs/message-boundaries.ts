@@ -215,6 +215,10 @@ export default defineLab({
         "a chunk that is parsed at once, without a buffer for the rest",
       ],
     ],
+    symptoms: [
+      "messages that arrive glued together, or in pieces",
+      "JSON that cannot be parsed, now and then",
+    ],
     fix: [
       "A length before each message, or an end mark after it (a newline), and a buffer for what is incomplete.",
       "Bound the length that you accept, or a peer can make you buffer without end.",

@@ -167,6 +167,7 @@ export default defineLab({
         "several small writes for one message; no TCP_NODELAY",
       ],
     ],
+    symptoms: ["40 ms more for every small request", "TcpExtDelayedACKs rises with the requests"],
     fix: [
       "Write a message at once: one buffer, writev(), or cork() and uncork().",
       "noDelay: true in connect() and createServer() (TCP_NODELAY). http sets it in Node, net does not.",

@@ -163,6 +163,7 @@ export default defineLab({
       ],
       ["ss -tlnp '( sport = :PORT )'", "who listens; it may be a child that inherited the socket"],
     ],
+    symptoms: ["EADDRINUSE from listen()"],
     fix: [
       "Reserve it: sysctl -w net.ipv4.ip_local_reserved_ports=PORT (a list; one of the safe sysctls of Kubernetes).",
       "Better: choose service ports below 32768, or move the range up.",

@@ -160,6 +160,11 @@ export default defineLab({
         "microseconds per connect(); compare with an idle machine",
       ],
     ],
+    symptoms: [
+      "connect() slow although the server answers at once",
+      "the CPU busy in the kernel while connections are opened",
+      "many TIME_WAIT on the client's side",
+    ],
     fix: [
       "Stay below one half of the range: reuse connections, or widen net.ipv4.ip_local_port_range.",
       "More source addresses, so that each has a range of its own.",

@@ -147,6 +147,7 @@ export default defineLab({
       ["nstat -az TcpOutRsts TcpEstabResets", "a jump at every restart"],
       ["clients' logs", "ECONNRESET in bursts, at the times of deploys"],
     ],
+    symptoms: ["ECONNRESET from read()", "a burst of errors at every deployment"],
     fix: [
       "Take the instance out of the load balancer first, wait until no new connections come, and only then stop listening.",
       "Let the event loop turn before server.close(), so that what waits is accepted; one setImmediate() is too early.",

@@ -169,6 +169,10 @@ export default defineLab({
         "is the service's port inside the range?",
       ],
     ],
+    symptoms: [
+      "connect() succeeds although nobody listens",
+      "a connection whose two addresses and ports are the same",
+    ],
     fix: [
       "Give services ports below the ephemeral range (below 32768), or reserve them: net.ipv4.ip_local_reserved_ports.",
       "In a client that retries: after connect() compare local and remote address and port, and hang up when they are equal.",

@@ -201,6 +201,10 @@ export default defineLab({
         "from few addresses",
       ],
     ],
+    symptoms: [
+      "many ESTABLISHED connections, hardly any traffic",
+      "a server that is idle and lets nobody in",
+    ],
     fix: [
       "headersTimeout and requestTimeout (Node: 60 s and 300 s by default; lower them), checked every connectionsCheckingInterval.",
       "maxConnections below the descriptor limit, and a limit per client address in the proxy.",

@@ -196,6 +196,12 @@ export default defineLab({
         "the server's FIN or RST right after a request",
       ],
     ],
+    symptoms: [
+      "ECONNRESET from read()",
+      "EPIPE from write()",
+      "502 now and then, from a load balancer",
+      '"socket hang up" in a log',
+    ],
     fix: [
       "Server: keepAliveTimeout longer than the idle limit of the proxy before it (65 s for one of 60 s), headersTimeout above that.",
       "Client: an idle limit below the server's, for example new Agent({ keepAlive: true, timeout: 4000 }).",

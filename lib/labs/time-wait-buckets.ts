@@ -132,6 +132,11 @@ export default defineLab({
       ["nstat -az TcpExtTCPTimeWaitOverflow", "how many connections have been forgotten"],
       ["states; sysctl net.ipv4.tcp_max_tw_buckets", "TIME_WAIT exactly at the limit"],
     ],
+    symptoms: [
+      "TIME_WAIT stops growing at a round number",
+      "TcpExtTCPTimeWaitOverflow rises",
+      '"TCP: time wait bucket table overflow" in a log',
+    ],
     fix: [
       "Leave the limit where it is, or raise it: 262144 TIME_WAIT sockets cost about 60 MB.",
       "Make fewer connections: pools, HTTP keep-alive. See time-wait-exhaustion.",

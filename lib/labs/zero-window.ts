@@ -207,6 +207,11 @@ export default defineLab({
         "in Node: what waits in its own memory",
       ],
     ],
+    symptoms: [
+      "a sender whose memory grows",
+      "Send-Q that stays full",
+      "TcpExtTCPToZeroWindowAdv rises",
+    ],
     fix: [
       "Heed write(): stop at false, go on at 'drain'. stream.pipeline() and for await do it for you.",
       "A limit per client and a timeout without progress; end it with resetAndDestroy(), or the kernel keeps the queue in FIN_WAIT1.",
