@@ -27,7 +27,6 @@ import {
 } from "../lab/network.ts";
 
 const HELLO = "hello, TCP";
-const PATIENCE_MS = 300;
 
 type Params = { readonly clients: number };
 
@@ -110,8 +109,7 @@ function holder(bench: Bench, port: number): number | undefined {
 }
 
 function holderName(bench: Bench, port: number): string {
-  const pid = holder(bench, port);
-  return pid === undefined ? "nobody" : (commandLine(pid)[0] ?? "?");
+  return commandLine(holder(bench, port) ?? 0)[0] ?? "nobody";
 }
 
 /** The errno of listen() for the next server, which sets SO_REUSEADDR as libuv always does; `none` when it listens. */
@@ -245,9 +243,8 @@ const reusePort = {
         const lines = await callers(own, clients, port);
         const queued = (): number =>
           rows(bench, "server", "LISTEN", port).reduce((all, { recvQ }) => all + (recvQ ?? 0), 0);
-        const isOver = (): boolean => queued() + answered(lines) === clients;
-        await bench.until(isOver, (over) => over, PATIENCE_MS * 5);
-        sum.measured(queued() + answered(lines));
+        const both = (): number => queued() + answered(lines);
+        sum.measured(await bench.until(both, (count) => count === clients, 1_500));
         lost.measured(queued());
       } finally {
         await kill(next.process);
