@@ -22,8 +22,7 @@ const PAYLOAD_BYTES = 100;
 /** What the receivers ask for; the kernel gives twice as much, for its own bookkeeping. */
 const SMALL_RCVBUF = 65_536;
 /** The least net.core.rmem_max of any distribution: more may be cut down. */
-const LARGE_RCVBUF = 212_992;
-const LARGE_SNDBUF = 212_992;
+const LARGE_BUFFER = 212_992;
 const WINDOW = 31;
 /** What the buffer is charged for such a datagram, its record included: 832 bytes on 6.18, others elsewhere. */
 const LEAST_COST_BYTES = 512;
@@ -234,13 +233,13 @@ const ownWindow = {
 
 const largerBuffer = {
   about: "a larger SO_RCVBUF: this burst fits, until a larger one comes",
-  run: (bench: Bench, params: Params) => burst(bench, params, { bufferBytes: LARGE_RCVBUF }),
+  run: (bench: Bench, params: Params) => burst(bench, params, { bufferBytes: LARGE_BUFFER }),
 };
 
 const largerSendBuffer = {
   about: "a larger send buffer: the sender is not the one that lacks room",
   run: (bench: Bench, params: Params) =>
-    burst(bench, params, { bufferBytes: SMALL_RCVBUF, sendBufferSize: LARGE_SNDBUF }),
+    burst(bench, params, { bufferBytes: SMALL_RCVBUF, sendBufferSize: LARGE_BUFFER }),
 };
 
 export default defineLab({
