@@ -27,7 +27,6 @@ import {
 } from "../lab/network.ts";
 
 const HELLO = "hello, TCP";
-const PATIENCE_MS = 300;
 
 type Params = { readonly clients: number };
 
@@ -71,8 +70,9 @@ async function startPerl({ port, inherits, shared, hasChild }: Habits): Promise<
 }
 
 async function kill(process: ChildProcess): Promise<void> {
+  const isOver = once(process, "exit");
   process.kill("SIGKILL");
-  await once(process, "exit");
+  await isOver;
 }
 
 /** A server that has started a child and died. `work` gets the port, and the child that lives on. */
@@ -243,8 +243,8 @@ const reusePort = {
         const lines = await callers(own, clients, port);
         const queued = (): number =>
           rows(bench, "server", "LISTEN", port).reduce((all, { recvQ }) => all + (recvQ ?? 0), 0);
-        const seen = (): number => queued() + answered(lines);
-        sum.measured(await bench.until(seen, (all) => all === clients, PATIENCE_MS * 5));
+        const both = (): number => queued() + answered(lines);
+        sum.measured(await bench.until(both, (count) => count === clients, 1_500));
         lost.measured(queued());
       } finally {
         await kill(next.process);

@@ -1,0 +1,285 @@
+/**
+ * nat-idle-timeout: a router on the path forgets a silent connection. Both ends believe in it, and the next write finds out.
+ *
+ * A router that translates addresses (NAT), or a stateful firewall, keeps a table of connections. An entry without traffic is
+ * removed: after 350 s at some clouds' balancers, 4 minutes at others, 5 days in plain Linux. Later segments belong to no
+ * connection that the router knows; it drops them, and says nothing to either end.
+ *
+ * WATCH   ESTABLISHED at both ends; packets counted as invalid in the router; then timer:(on,...) and ETIMEDOUT
+ * CAVEAT  nf_conntrack_tcp_loose=0, as careful firewalls have it; with 1 Linux adopts connections that it meets in the middle
+ * NEEDS   nft with connection tracking, and network namespaces: client, router and server are three hosts
+ * SEE     nf_conntrack_proto_tcp.c in net/netfilter; Documentation/networking/nf_conntrack-sysctl.rst; RFC 5382
+ */
+import type { Bench } from "../lab/bench.ts";
+import { atLeast } from "../lab/claim.ts";
+import { defineLab } from "../lab/define.ts";
+import { connectHosts, withHosts, type Host } from "../lab/hosts.ts";
+import { countErrno, withSockets, type Line } from "../lab/network.ts";
+
+const CLIENT = "10.77.1.2";
+const SERVER = "10.77.2.2";
+const HELLO = "hello, TCP";
+const TIMEOUT_S = 1;
+const SILENCE_MS = 1_300;
+/** Node counts the delay before a keep-alive probe in whole seconds, so that arm needs a router with more patience. */
+const KEEPALIVE_MS = 1_000;
+/** Five days: Linux's own. */
+const LONG_TIMEOUT_S = 432_000;
+
+type Params = { readonly clients: number };
+
+/** How long the router remembers, and what it does with what it does not know. */
+type Router = {
+  readonly timeoutS: number;
+  readonly invalid: "drop" | "reject with tcp reset";
+  /** For how long the clients are silent. */
+  readonly silenceMs: number;
+};
+
+const FORGETFUL: Router = { timeoutS: TIMEOUT_S, invalid: "drop", silenceMs: SILENCE_MS };
+const PATIENT: Router = { timeoutS: 2, invalid: "drop", silenceMs: 3_000 };
+
+/** Client - router - server; the router hides the client's address. */
+function layOut(client: Host, router: Host, server: Host): void {
+  connectHosts(
+    { host: client, name: "net0", address: `${CLIENT}/24` },
+    { host: router, name: "inside", address: "10.77.1.1/24" },
+  );
+  connectHosts(
+    { host: server, name: "net0", address: `${SERVER}/24` },
+    { host: router, name: "outside", address: "10.77.2.1/24" },
+  );
+  client.command("ip", ["route", "add", "default", "via", "10.77.1.1"]);
+  router.sysctl("net.ipv4.ip_forward", 1);
+}
+
+function translate(router: Host, { timeoutS, invalid }: Router): void {
+  router.filter("forward", [`ct state invalid counter ${invalid}`]);
+  const chain =
+    'type nat hook postrouting priority 100; policy accept; oifname "outside" masquerade;';
+  router.command("nft", ["-f", "-"], `table ip lab_nat { chain lab { ${chain} }; }\n`);
+  router.sysctl("net.netfilter.nf_conntrack_tcp_timeout_established", timeoutS);
+  router.sysctl("net.netfilter.nf_conntrack_tcp_loose", 0);
+}
+
+/** Connections that have been used once and then kept silent for longer than a forgetful router remembers. */
+type Silent = {
+  readonly client: Host;
+  readonly router: Host;
+  readonly server: Host;
+  readonly port: number;
+  readonly lines: readonly Line[];
+};
+
+async function afterSilence(
+  bench: Bench,
+  { clients, kind, prepare }: { clients: number; kind: Router; prepare?: (line: Line) => unknown },
+  work: (silent: Silent) => Promise<void>,
+): Promise<void> {
+  bench.sysctl("net.ipv4.tcp_retries2", 1);
+  await withHosts(bench, 2, async (client, [router, server]) => {
+    if (router === undefined || server === undefined) throw new Error("two hosts were asked for");
+    layOut(client, router, server);
+    translate(router, kind);
+    const { port } = await bench.server(["--host", SERVER], { through: server.through });
+    await withSockets(async (own) => {
+      const lines = await own.dialAll(clients, { host: SERVER, port });
+      for (const line of lines) {
+        prepare?.(line);
+        line.socket.write(HELLO);
+      }
+      await echoes(bench, lines, 1);
+      await bench.pass(kind.silenceMs);
+      await work({ client, router, server, port, lines });
+    });
+  });
+}
+
+/** How many clients have had `times` echoes, in the end. */
+function echoes(bench: Bench, lines: readonly Line[], times: number): Promise<number> {
+  return bench.until(
+    () => lines.filter(({ bytes }) => bytes === times * HELLO.length).length,
+    (count) => count === lines.length,
+    3_000,
+  );
+}
+
+function established(host: Host, port: number): number {
+  return host
+    .sockets()
+    .filter(
+      ({ state, local, remote }) =>
+        state === "ESTABLISHED" && (local.port === port || remote.port === port),
+    ).length;
+}
+
+function speakAgain(lines: readonly Line[]): void {
+  for (const { socket } of lines) socket.write(HELLO);
+}
+
+/** The router has forgotten everything when the clients speak again; `more` tells how it ends. */
+async function forgotten(
+  bench: Bench,
+  { clients }: Params,
+  prepare: ((line: Line) => unknown) | undefined,
+  more: (silent: Silent) => Promise<void>,
+): Promise<void> {
+  bench.say(
+    `${clients} connections through a router that forgets after ${TIMEOUT_S} s; then ${SILENCE_MS} ms of silence.`,
+  );
+  const believe = bench.predict("ESTABLISHED, clients, after the silence", clients);
+  const theirs = bench.predict("ESTABLISHED, server, after the silence", clients);
+  const invalid = bench.predict(
+    "packets invalid to the router",
+    atLeast(clients),
+    "one each, and all repetitions",
+  );
+  const answers = bench.predict("second requests answered", 0);
+  const plan = { clients, kind: FORGETFUL, ...(prepare && { prepare }) };
+  await afterSilence(bench, plan, async (seen) => {
+    believe.measured(established(seen.client, seen.port));
+    theirs.measured(established(seen.server, seen.port));
+    speakAgain(seen.lines);
+    const dropped = (): number => seen.router.packets("forward");
+    invalid.measured(await bench.until(dropped, (count) => count >= clients));
+    await more(seen);
+    answers.measured(seen.lines.filter(({ bytes }) => bytes > HELLO.length).length);
+  });
+}
+
+/** The same silence does no harm. */
+async function answered(
+  bench: Bench,
+  { clients }: Params,
+  { kind, prepare }: { kind: Router; prepare?: (line: Line) => unknown },
+): Promise<void> {
+  const probes = bench.predict(
+    "keep-alive probes (TCPKeepAlive)",
+    prepare === undefined ? 0 : atLeast(clients),
+  );
+  const again = bench.predict("second requests answered", clients);
+  const invalid = bench.predict("packets invalid to the router", 0);
+  await afterSilence(bench, { clients, kind, ...(prepare && { prepare }) }, async (seen) => {
+    probes.measured(seen.client.counted("TcpExtTCPKeepAlive"));
+    speakAgain(seen.lines);
+    again.measured(await echoes(bench, seen.lines, 2));
+    invalid.measured(seen.router.packets("forward"));
+  });
+}
+
+const broken = {
+  about: "silence beyond the router's time-out: both ends are ESTABLISHED, nothing gets through",
+  run: async (bench: Bench, params: Params) => {
+    const { clients } = params;
+    const errno = bench.predict("clients: ETIMEDOUT", clients, "tcp_retries2 is 1, by default 15");
+    const aborts = bench.predict("given up (TCPAbortOnTimeout)", clients);
+    const left = bench.predict("ESTABLISHED, server, after that", clients, "it knows of nothing");
+    await forgotten(bench, params, undefined, async ({ client, server, port, lines }) => {
+      const timedOut = (): number => countErrno(lines, "ETIMEDOUT");
+      errno.measured(await bench.until(timedOut, (count) => count === clients));
+      aborts.measured(client.counted("TcpExtTCPAbortOnTimeout"));
+      left.measured(established(server, port));
+    });
+  },
+};
+
+const control = {
+  about: "the same silence through a router that remembers for five days",
+  run: (bench: Bench, params: Params) =>
+    answered(bench, params, { kind: { ...FORGETFUL, timeoutS: LONG_TIMEOUT_S } }),
+};
+
+const keepAlive = {
+  about: `keep-alive below the time-out: setKeepAlive(true, ${KEEPALIVE_MS})`,
+  run: (bench: Bench, params: Params) =>
+    answered(bench, params, {
+      kind: PATIENT,
+      prepare: ({ socket }) => socket.setKeepAlive(true, KEEPALIVE_MS),
+    }),
+};
+
+const rejecting = {
+  about: "a router that answers with a RST: the same end, but at once, so that a retry can follow",
+  run: async (bench: Bench, { clients }: Params) => {
+    const errno = bench.predict("clients: ECONNRESET", clients, "with the first write");
+    const repeated = bench.predict("given up (TCPAbortOnTimeout)", 0);
+    const again = bench.predict("new connections answered", clients);
+    const kind: Router = { ...FORGETFUL, invalid: "reject with tcp reset" };
+    await afterSilence(bench, { clients, kind }, async ({ client, port, lines }) => {
+      speakAgain(lines);
+      const reset = (): number => countErrno(lines, "ECONNRESET");
+      errno.measured(await bench.until(reset, (count) => count === clients));
+      repeated.measured(client.counted("TcpExtTCPAbortOnTimeout"));
+      await withSockets(async (own) => {
+        const fresh = await own.dialAll(clients, { host: SERVER, port });
+        speakAgain(fresh);
+        again.measured(await echoes(bench, fresh, 1));
+      });
+    });
+  },
+};
+
+const defaultKeepAlive = {
+  about: "keep-alive without a delay: the first probe comes after tcp_keepalive_time, two hours",
+  run: async (bench: Bench, params: Params) => {
+    const probes = bench.predict("keep-alive probes (TCPKeepAlive)", 0);
+    const keep = ({ socket }: Line): unknown => socket.setKeepAlive(true);
+    await forgotten(bench, params, keep, ({ client }) => {
+      probes.measured(client.counted("TcpExtTCPKeepAlive"));
+      return Promise.resolve();
+    });
+  },
+};
+
+export default defineLab({
+  name: "nat-idle-timeout",
+  summary: "a router forgets a silent connection; both ends believe in it",
+  params: { clients: [7, "connections through the router"] },
+  story: {
+    see: "Both ends show ESTABLISHED. A write after a silence succeeds, nothing comes back, and much later the program gets ETIMEDOUT.",
+    why:
+      "TCP needs no packets to stay connected; whoever translates addresses does. NAT gateways, firewalls, load balancers and Kubernetes' kube-proxy keep an entry for each " +
+      "connection and remove it when it was silent for too long: 350 s (AWS), 4 min (Azure), 10 min (Google), 15 min for kube-proxy in some clusters. No FIN, no RST: " +
+      "the ends are not told. The next segment matches nothing and is dropped. The writer repeats it until tcp_retries2 is used up, " +
+      "a quarter of an hour by default; an end that only reads waits for ever. Pools of database connections meet this every morning.",
+    recognise: [
+      [
+        "ss -tino state established dst HOST",
+        "no keepalive timer; after a write timer:(on,...) with backoff",
+      ],
+      ["conntrack -L -p tcp; conntrack -S", "on the router: no entry any more; invalid grows"],
+      [
+        "sysctl net.netfilter.nf_conntrack_tcp_timeout_established net.netfilter.nf_conntrack_tcp_loose",
+        "the router's memory, if it is Linux",
+      ],
+      [
+        "nstat -az TcpExtTCPAbortOnTimeout TcpExtTCPKeepAlive",
+        "who was given up, and whether anybody probes at all",
+      ],
+    ],
+    symptoms: [
+      "ETIMEDOUT from read() or write() on an old connection",
+      "the first request after a pause hangs, the next one on a new connection works",
+      "ESTABLISHED at both ends, no data",
+      "invalid packets in conntrack -S",
+    ],
+    fix: [
+      "Keep-alive well below the shortest time-out on the path: socket.setKeepAlive(true, 60_000). In Node the delay counts: without it the kernel waits for two hours.",
+      "Heartbeats of the protocol itself (HTTP/2 PING, WebSocket ping, MQTT keep-alive) find a dead peer, too.",
+      "Pools: a greatest idle time below that of the router, and a test before use; deadlines for requests; TCP_USER_TIMEOUT.",
+      "On the router: a longer time-out, or reject with tcp reset instead of drop.",
+    ],
+    reports: [
+      "encode/httpx#2975",
+      "linkerd/linkerd2#13023",
+      "hashicorp/boundary#3133",
+      "reactor/reactor-netty#764",
+    ],
+  },
+  arms: {
+    broken,
+    control,
+    fixed: [keepAlive, rejecting],
+    myth: [defaultKeepAlive],
+  },
+});
