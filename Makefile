@@ -108,8 +108,8 @@ docs-fresh: $(BUILT)
 	node dist/docs/generate.js --check
 
 .PHONY: docs-record
-docs-record: $(BUILT) ## The same, with fresh recordings of every lab
-	node dist/docs/generate.js --record
+docs-record: $(BUILT) ## The same, with fresh recordings of every lab, or of NAME
+	node dist/docs/generate.js --record $(NAME)
 
 .PHONY: bench
 bench: $(BUILT) ## Measure, side by side with other tools

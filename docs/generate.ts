@@ -1,8 +1,8 @@
 /**
  * generate: writes the part of the documentation that has its home in code: help screens, lab pages, the README's table.
  *
- * With --check it writes nothing and fails when something is stale. With --record it first runs every lab and keeps
- * what it printed, for the pages.
+ * With --check it writes nothing and fails when something is stale. With --record it first runs every lab, or those
+ * named, and keeps what it printed, for the pages.
  */
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -137,7 +137,9 @@ function write(path: string, text: string): void {
 }
 
 const labs = await loadLabs();
-if (process.argv.includes("--record")) record(labs);
+const [, , task, ...named] = process.argv;
+if (task === "--record")
+  record(labs.filter(({ name }) => named.length === 0 || named.includes(name)));
 const readme = join(ROOT, "README.md");
 const pages: readonly (readonly [path: string, text: string])[] = [
   [join(ROOT, "docs/reference/commands.md"), commandsPage()],
@@ -155,7 +157,7 @@ const formatted = await Promise.all(
 const stale = formatted.filter(
   ([path, text]) => !existsSync(path) || readFileSync(path, "utf8") !== text,
 );
-if (process.argv.includes("--check")) {
+if (task === "--check") {
   for (const [path] of stale)
     process.stderr.write(`stale: ${path.slice(ROOT.length + 1)}: make docs\n`);
   process.exitCode = stale.length > 0 ? 1 : 0;
