@@ -2,7 +2,7 @@
  * nat-idle-timeout: a router on the path forgets a silent connection. Both ends believe in it, and the next write finds out.
  *
  * A router that translates addresses (NAT), or a stateful firewall, keeps a table of connections. An entry without traffic is
- * removed: after 350 s at some clouds' balancers, 4 minutes at others, 5 days in plain Linux. Later segments belong to no
+ * removed: after 350 s or 4 minutes at some clouds' balancers, 5 days in plain Linux. Later segments belong to no
  * connection that the router knows; it drops them, and says nothing to either end.
  *
  * WATCH   ESTABLISHED at both ends; packets counted as invalid in the router; then timer:(on,...) and ETIMEDOUT
@@ -238,8 +238,8 @@ export default defineLab({
   story: {
     see: "Both ends show ESTABLISHED. A write after a silence succeeds, nothing comes back, and much later the program gets ETIMEDOUT.",
     why:
-      "TCP needs no packets to stay connected; whoever translates addresses does. NAT gateways, firewalls, load balancers and Kubernetes' kube-proxy keep an entry for each " +
-      "connection and remove it when it was silent for too long: 350 s (AWS), 4 min (Azure), 10 min (Google), 15 min for kube-proxy in some clusters. No FIN, no RST: " +
+      "TCP needs no packets to stay connected; whoever translates addresses does. NAT gateways, firewalls and load balancers keep an entry for each " +
+      "connection and remove it when it was silent for too long: 350 s (AWS), 4 min (Azure) or 10 min (Google). No FIN, no RST: " +
       "the ends are not told. The next segment matches nothing and is dropped. The writer repeats it until tcp_retries2 is used up, " +
       "a quarter of an hour by default; an end that only reads waits for ever. Pools of database connections meet this every morning.",
     recognise: [
