@@ -6,7 +6,6 @@
  */
 import { setTimeout as pauseMs } from "node:timers/promises";
 import { counter, counterDelta, readCounters, type Counters } from "../kernel/counters.ts";
-import { NeedsError } from "../kernel/errors.ts";
 import { freeDescriptors, openDescriptors, processStatus } from "../kernel/process.ts";
 import type { Rung } from "../kernel/sandbox.ts";
 import { writeSysctl } from "../kernel/sysctl.ts";
@@ -226,13 +225,17 @@ export class Bench {
     if (!isMet) throw new SkipArm(what);
   }
 
-  /** Ends every program. Throws when a prediction was never measured. */
+  /** Throws when a prediction was never measured. */
+  requireMeasured(): void {
+    if (this.#open.size > 0)
+      throw new Error(`predicted but not measured: ${[...this.#open].join("; ")}`);
+  }
+
+  /** Ends every program. */
   async close(): Promise<void> {
     for (const program of this.#programs) program.kill("SIGKILL");
     await Promise.allSettled(this.#programs.map(({ end }) => end));
     await Promise.allSettled(this.#servers.map((server) => server.stop()));
-    if (this.#open.size > 0)
-      throw new NeedsError(`predicted but not measured: ${[...this.#open].join("; ")}`);
   }
 }
 
