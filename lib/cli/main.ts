@@ -64,7 +64,13 @@ export async function main(program: AnyCommand | CommandGroup): Promise<never> {
   const code = await (
     "commands" in program ? runGroup(program, argv, io) : program.main(argv, io)
   ).catch((error: unknown) => explain(program.name, error, io));
+  // A pipe takes what it has room for; exit would throw the rest of a long JSON away.
+  await Promise.all([process.stdout, process.stderr].map(flushed));
   process.exit(io.interruption() ?? code);
+}
+
+function flushed(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((resolve) => stream.write("", () => resolve()));
 }
 
 async function runGroup(group: CommandGroup, argv: readonly string[], io: Io): Promise<number> {
