@@ -44,3 +44,23 @@ describe("package", () => {
     }
   });
 });
+
+describe("documents", () => {
+  const pages = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"].concat(
+    readdirSync(join(ROOT, "docs"), { recursive: true, encoding: "utf8" })
+      .filter((file) => file.endsWith(".md"))
+      .map((file) => join("docs", file)),
+  );
+
+  it("link to files that exist", () => {
+    const links = pages.flatMap((page) =>
+      [...readFileSync(join(ROOT, page), "utf8").matchAll(/\]\(([^)\s#]+)[^)]*\)/g)]
+        .map(([, target]) => ({ page, target: target! }))
+        .filter(({ target }) => !target.startsWith("http")),
+    );
+    expect(links.length).toBeGreaterThan(50);
+    expect(links.filter(({ page, target }) => !existsSync(join(ROOT, page, "..", target)))).toEqual(
+      [],
+    );
+  });
+});
