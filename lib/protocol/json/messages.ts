@@ -1,0 +1,248 @@
+/**
+ * messages: what the two sides say to each other, as JSON objects with a field `type`.
+ *
+ * Every request may carry an `id`; the answer carries the same. Peers that send none get their answers in the order of their
+ * requests, which is all that a client without ids needs. Unknown fields are ignored, so that newer peers can talk to older ones.
+ */
+import { isUtf8 } from "node:buffer";
+import { deflateSync, inflateSync } from "node:zlib";
+import { ProtocolError, type ProtocolErrorCode } from "./errors.ts";
+import { encodeFrame, MAX_FRAME_BYTES, type Frame } from "./frames.ts";
+
+/** Ties an answer to its request. Chosen by whoever asks. */
+export type MessageId = string | number;
+
+type Common = { readonly id?: MessageId };
+/** ISO 8601, UTC, milliseconds: `2024-01-01T12:00:00.000Z`. */
+type Timestamp = string;
+
+export type Hello = Common & { readonly type: "hello"; readonly compression?: readonly string[] };
+export type Ping = Common & {
+  readonly type: "ping";
+  readonly timestamp?: Timestamp;
+  readonly client_info?: string;
+};
+export type Echo = Common & {
+  readonly type: "echo";
+  readonly content: string;
+  readonly timestamp?: Timestamp;
+};
+export type Broadcast = Common & {
+  readonly type: "broadcast";
+  readonly content: string;
+  readonly timestamp?: Timestamp;
+};
+export type GetStats = Common & { readonly type: "get_stats"; readonly timestamp?: Timestamp };
+export type Auth = Common & { readonly type: "auth"; readonly token: string };
+export type Text = Common & { readonly type: "text"; readonly content: string };
+
+export type HelloResponse = Common & {
+  readonly type: "hello_response";
+  /** What both sides may use from now on; null for none. */
+  readonly compression: "deflate" | null;
+  readonly max_frame_bytes: number;
+};
+export type Pong = Common & {
+  readonly type: "pong";
+  readonly ping_timestamp: Timestamp | null;
+  readonly pong_timestamp: Timestamp;
+  /** The address of whoever has sent the ping, as the one who answers sees it. */
+  readonly client_id: string;
+};
+export type EchoResponse = Common & {
+  readonly type: "echo_response";
+  readonly content: string;
+  readonly timestamp: Timestamp;
+  readonly echoed_by: string;
+};
+export type BroadcastSent = Common & {
+  readonly type: "broadcast_sent";
+  /** Clients that it was written to, the sender not counted. */
+  readonly recipients: number;
+  readonly timestamp: Timestamp;
+};
+/** A broadcast as the others get it. */
+export type BroadcastDelivery = {
+  readonly type: "broadcast_message";
+  readonly content: string;
+  readonly from: string;
+  readonly timestamp: Timestamp;
+};
+export type ServerStats = Common & {
+  readonly type: "server_stats";
+  readonly connected_clients: number;
+  readonly uptime_seconds: number;
+  readonly total_messages: number;
+  readonly server_start_time: Timestamp;
+  readonly current_time: Timestamp;
+};
+export type AuthResponse = Common & {
+  readonly type: "auth_response";
+  readonly status: "authenticated" | "authentication_failed";
+};
+export type TextReceived = Common & {
+  readonly type: "text_received";
+  /** Length of the content in UTF-16 code units, as JavaScript counts. */
+  readonly length: number;
+  readonly timestamp: Timestamp;
+};
+export type ErrorMessage = Common & {
+  readonly type: "error";
+  readonly code: ProtocolErrorCode;
+  readonly message: string;
+  /** Does the sender close the connection after this? */
+  readonly closes: boolean;
+};
+
+/** What a client may ask, and a server's ping. */
+export type Request = Hello | Ping | Echo | Broadcast | GetStats | Auth | Text;
+/** What answers each request; any of them may be answered by an error. */
+export type ResponseTo = {
+  hello: HelloResponse;
+  ping: Pong;
+  echo: EchoResponse;
+  broadcast: BroadcastSent;
+  get_stats: ServerStats;
+  auth: AuthResponse;
+  text: TextReceived;
+};
+/** Anything with a type: what a decoder can promise before the fields are checked. */
+export type Message = {
+  readonly type: string;
+  readonly id?: MessageId;
+  readonly [field: string]: unknown;
+};
+
+/** Type of a request to the type of its answer, for peers that send no ids. */
+export const ANSWERED_BY = {
+  hello: "hello_response",
+  ping: "pong",
+  echo: "echo_response",
+  broadcast: "broadcast_sent",
+  get_stats: "server_stats",
+  auth: "auth_response",
+  text: "text_received",
+} as const satisfies { [T in keyof ResponseTo]: ResponseTo[T]["type"] };
+
+/** Field to what it has to be; `?` for optional. */
+type Shape = Readonly<Record<string, "string" | "string?" | "strings?">>;
+
+const REQUEST_SHAPES: Readonly<Record<keyof ResponseTo, Shape>> = {
+  hello: { compression: "strings?" },
+  ping: { timestamp: "string?", client_info: "string?" },
+  echo: { content: "string", timestamp: "string?" },
+  broadcast: { content: "string", timestamp: "string?" },
+  get_stats: { timestamp: "string?" },
+  auth: { token: "string" },
+  text: { content: "string" },
+};
+
+/** Is this one of the types that every server knows? */
+export function isRequestType(type: string): type is Request["type"] {
+  return Object.hasOwn(REQUEST_SHAPES, type);
+}
+
+/** Checks the fields of a known request; throws BAD_FIELD. Types that are not known pass: their handler checks them. */
+export function checkRequest(message: Message): void {
+  if (!isRequestType(message.type)) return;
+  for (const [field, kind] of Object.entries(REQUEST_SHAPES[message.type])) {
+    const value = message[field];
+    if (value === undefined && kind.endsWith("?")) continue;
+    const isRight = kind === "strings?" ? isStrings(value) : typeof value === "string";
+    if (!isRight) throw badField(message.type, field, kind.replace("?", ""), value);
+  }
+}
+
+function isStrings(value: unknown): boolean {
+  return Array.isArray(value) && value.every((item) => typeof item === "string");
+}
+
+function badField(type: string, field: string, expected: string, got: unknown): ProtocolError {
+  const what =
+    got === undefined
+      ? "nothing"
+      : Array.isArray(got)
+        ? "an array"
+        : got === null
+          ? "null"
+          : typeof got;
+  const kind = expected === "strings" ? "an array of strings" : `a ${expected}`;
+  return new ProtocolError("BAD_FIELD", `${type}.${field}: expected ${kind}, got ${what}`);
+}
+
+/** How messages are packed on one connection. */
+export type Packing = {
+  /** May frames be compressed, both ways? Agreed upon by hello. */
+  readonly deflate: boolean;
+  /** Payloads shorter than this many bytes are sent as they are: compressing them costs more than it saves. */
+  readonly deflateFromBytes: number;
+  readonly maxFrameBytes: number;
+};
+
+/** Nothing compressed, frames of up to 1 MiB. */
+export const PLAIN: Packing = {
+  deflate: false,
+  deflateFromBytes: 1_024,
+  maxFrameBytes: MAX_FRAME_BYTES,
+};
+
+/** A message as one frame. */
+export function encodeMessage(
+  message: { readonly type: string },
+  packing: Packing = PLAIN,
+): Buffer {
+  const text = JSON.stringify(message);
+  if (!packing.deflate || text.length < packing.deflateFromBytes) return encodeFrame(text);
+  const packed = deflateSync(text);
+  return packed.length < text.length ? encodeFrame(packed, true) : encodeFrame(text);
+}
+
+/**
+ * The message in a frame. Throws ProtocolError; its `closes` says whether the stream is still of use.
+ * Inflating stops at `maxFrameBytes`: a few bytes that would become gigabytes cost no more than a large frame.
+ */
+export function decodeMessage(frame: Frame, packing: Packing = PLAIN): Message {
+  const payload = frame.isCompressed ? inflated(frame.payload, packing) : frame.payload;
+  if (payload.length === 0) throw new ProtocolError("FRAME_EMPTY");
+  if (!isUtf8(payload)) throw new ProtocolError("BAD_UTF8");
+  const value = parsed(payload.toString("utf8"));
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new ProtocolError("NOT_AN_OBJECT");
+  checkEnvelope(value as Record<string, unknown>);
+  return value as Message;
+}
+
+/** What every message has, whatever its type. */
+function checkEnvelope({ type, id }: Readonly<Record<string, unknown>>): void {
+  if (typeof type !== "string" || type === "") throw new ProtocolError("TYPE_MISSING");
+  if (id !== undefined && typeof id !== "string" && typeof id !== "number")
+    throw new ProtocolError("BAD_FIELD", `${type.slice(0, 40)}.id: expected a string or a number`);
+}
+
+function inflated(payload: Buffer, packing: Packing): Buffer {
+  if (!packing.deflate) throw new ProtocolError("NOT_NEGOTIATED");
+  try {
+    return inflateSync(payload, { maxOutputLength: packing.maxFrameBytes });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE")
+      throw new ProtocolError(
+        "INFLATED_TOO_LARGE",
+        `expected at most ${packing.maxFrameBytes} bytes after inflating, got more`,
+      );
+    throw new ProtocolError("BAD_COMPRESSION", (error as Error).message);
+  }
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    throw new ProtocolError("BAD_JSON", `not JSON: ${JSON.stringify(text.slice(0, 40))}`);
+  }
+}
+
+/** An error as it is told to the peer. */
+export function errorMessage(error: ProtocolError, id?: MessageId): ErrorMessage {
+  const { code, message, closes } = error;
+  return { type: "error", code, message, closes, ...(id === undefined ? {} : { id }) };
+}
