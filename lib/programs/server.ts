@@ -1,5 +1,6 @@
 /** server: an echo server that keeps an eye on itself. Prints nothing. */
 import type { AddressInfo } from "node:net";
+import { setFlagsFromString } from "node:v8";
 import { openProcessWatch, type ProcessWatch } from "../kernel/watch.ts";
 import {
   createEchoServer,
@@ -49,6 +50,7 @@ export type Serving = {
 
 /** Listens; rejects with EADDRINUSE, EACCES, EADDRNOTAVAIL as listen(2) and bind(2) do. */
 export async function serve(options: ServeOptions): Promise<Serving> {
+  keepYoungGenerationSmall();
   const watch = openProcessWatch();
   const echo = createEchoServer(options);
   const address = await listen(echo, options);
@@ -60,6 +62,14 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     return { ...status, wasExhausted, shed: wasExhausted ? Math.max(0, unseen) : 0 };
   };
   return { address, observe, stop: echo.stop };
+}
+
+/**
+ * The young generation of V8's heap stays at its first size, 1 MiB, instead of growing to 16. Most of what a server of ten
+ * thousand idle connections would hold otherwise is garbage that waits for its collection: 6 KiB for each connection, not 3.
+ */
+function keepYoungGenerationSmall(): void {
+  setFlagsFromString("--semi-space-growth-factor=1");
 }
 
 function listen(
