@@ -1,6 +1,5 @@
 /** server: an echo server that keeps an eye on itself. Prints nothing. */
 import type { AddressInfo } from "node:net";
-import { setFlagsFromString } from "node:v8";
 import { openProcessWatch, type ProcessWatch } from "../kernel/watch.ts";
 import {
   createEchoServer,
@@ -8,6 +7,7 @@ import {
   type EchoServerOptions,
 } from "../protocol/echo-server.ts";
 import { procListenerView } from "../sockets/listener.ts";
+import { keepYoungGenerationSmall } from "./heap.ts";
 
 /** Where and how to serve. */
 export type ServeOptions = EchoServerOptions & {
@@ -62,14 +62,6 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     return { ...status, wasExhausted, shed: wasExhausted ? Math.max(0, unseen) : 0 };
   };
   return { address, observe, stop: echo.stop };
-}
-
-/**
- * The young generation of V8's heap stays at its first size, 1 MiB, instead of growing to 16. Most of what a server of ten
- * thousand idle connections would hold otherwise is garbage that waits for its collection: 6 KiB for each connection, not 3.
- */
-function keepYoungGenerationSmall(): void {
-  setFlagsFromString("--semi-space-growth-factor=1");
 }
 
 function listen(
