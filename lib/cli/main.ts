@@ -5,19 +5,14 @@
  * check failed; 2 wrong usage or an unmet need; 70 a defect of ours; 128 + n ended by signal n (130 is Ctrl-C).
  */
 import { readFileSync } from "node:fs";
-import yargs, { type Argv } from "yargs";
+import type { Argv } from "yargs";
 import { checkedValues, FlagError, yargsOption, type Flags, type Values } from "./flags.ts";
+import { EXIT_CODES, helpText, type Helpful } from "./help.ts";
 import { processIo, type Io } from "./io.ts";
 
 /** One command: a flag table, examples for the help, and what to do. */
-export type Command<F extends Flags> = {
-  readonly name: string;
-  readonly summary: string;
+export type Command<F extends Flags> = Helpful & {
   readonly flags: F;
-  /** Words after the flags, as shown in the help, for example `[NAME..]`. Without it none are taken. */
-  readonly words?: string;
-  /** Command lines with a trailing comment each. */
-  readonly examples: readonly (readonly [line: string, comment: string])[];
   readonly run: (values: Values<F>, io: Io, words: readonly string[]) => Promise<number>;
 };
 
@@ -25,7 +20,6 @@ export type Command<F extends Flags> = {
 export type AnyCommand = {
   readonly name: string;
   readonly summary: string;
-  readonly help: () => Promise<string>;
   readonly main: (argv: readonly string[], io: Io) => Promise<number>;
 };
 
@@ -35,9 +29,6 @@ export type CommandGroup = {
   readonly summary: string;
   readonly commands: readonly AnyCommand[];
 };
-
-const EXIT_CODES =
-  "Exit codes: 0 fine; 1 a claim or check failed; 2 wrong usage or unmet need; 130 interrupted";
 
 /** Wrong usage. `code` is stable; the message says what, and what next. */
 export class UsageError extends Error {
@@ -50,7 +41,6 @@ export function command<F extends Flags>(command: Command<F>): AnyCommand {
   return {
     name: command.name,
     summary: command.summary,
-    help: () => parser(command).getHelp(),
     main: (argv, io) => runCommand(command, argv, io),
   };
 }
@@ -108,13 +98,14 @@ async function runCommand<F extends Flags>(
   argv: readonly string[],
   io: Io,
 ): Promise<number> {
-  refuseBadSwitches(command.flags, argv);
-  const given = parse(parser(command), argv);
-  if (given["help"] === true) {
-    io.out(await parser(command).getHelp());
+  const asked = argv.slice(0, argv.includes("--") ? argv.indexOf("--") : undefined);
+  if (asked.includes("--help")) {
+    io.out(helpText(command));
     return 0;
   }
-  if (given["version"] === true) return printVersion(io);
+  if (asked.includes("--version")) return printVersion(io);
+  refuseBadSwitches(command.flags, argv);
+  const given = parse(await parser(command), argv);
   const words = given._.map(String);
   if (words.length > 0 && command.words === undefined)
     throw new UsageError(
@@ -147,18 +138,14 @@ function parse(parser: Argv, argv: readonly string[]): Given {
   }
 }
 
-function parser<F extends Flags>(command: Command<F>): Argv {
-  const options = Object.entries(command.flags).map(([name, flag]) => [name, yargsOption(flag)]);
+/** Loaded only when there is something to parse: it takes as long to load as Node takes to start. */
+async function parser({ flags }: { readonly flags: Flags }): Promise<Argv> {
+  const { default: yargs } = await import("yargs");
+  const options = Object.entries(flags).map(([name, flag]) => [name, yargsOption(flag)]);
   return yargs()
     .help(false)
     .version(false)
-    .scriptName(command.name)
-    .usage(
-      `${command.name}: ${command.summary}\n\nUsage: $0 [flags] ${command.words ?? ""}`.trimEnd(),
-    )
     .options(Object.fromEntries(options))
-    .option("help", { type: "boolean", describe: "Show this help" })
-    .option("version", { type: "boolean", describe: "Show the version" })
     .parserConfiguration({
       "duplicate-arguments-array": false,
       "camel-case-expansion": false,
@@ -170,15 +157,7 @@ function parser<F extends Flags>(command: Command<F>): Argv {
     .showHelpOnFail(false)
     .fail((message: string) => {
       throw new UsageError(`${message.replaceAll("\n", " ")}; see --help`);
-    })
-    .epilog(epilog(command))
-    .wrap(80);
-}
-
-function epilog<F extends Flags>({ examples }: Command<F>): string {
-  const width = Math.max(...examples.map(([line]) => line.length));
-  const lines = examples.map(([line, comment]) => `  ${line.padEnd(width)}  # ${comment}`);
-  return ["Examples:", ...lines, "", EXIT_CODES].join("\n");
+    });
 }
 
 function valuesOf<F extends Flags>(flags: F, given: Given): Values<F> {
