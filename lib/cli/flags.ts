@@ -23,6 +23,8 @@ export type Flag<T = unknown> = {
   readonly alias?: string;
   /** What the help shows instead of the default value. */
   readonly defaultText?: string;
+  /** Heading of the help under which it stands. */
+  readonly group?: string;
 };
 
 /** A flag table: kebab-case name to flag. */
@@ -93,6 +95,7 @@ export function yargsOption(flag: Flag): Options {
     type: isSwitch ? "boolean" : "string",
     describe: flag.env === undefined ? flag.about : `${flag.about} (env ${flag.env})`,
     ...(flag.alias === undefined ? {} : { alias: flag.alias }),
+    ...(flag.group === undefined ? {} : { group: flag.group }),
     ...(shownDefault === undefined
       ? {}
       : { defaultDescription: `${shownDefault as string | number}` }),

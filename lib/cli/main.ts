@@ -9,6 +9,9 @@ import yargs, { type Argv } from "yargs";
 import { checkedValues, FlagError, yargsOption, type Flags, type Values } from "./flags.ts";
 import { processIo, type Io } from "./io.ts";
 
+/** What yargs found on a command line, unchecked. */
+type Given = Record<string, unknown> & { _: (string | number)[] };
+
 /** One command: a flag table, examples for the help, and what to do. */
 export type Command<F extends Flags> = {
   readonly name: string;
@@ -18,7 +21,15 @@ export type Command<F extends Flags> = {
   readonly words?: string;
   /** Command lines with a trailing comment each. */
   readonly examples: readonly (readonly [line: string, comment: string])[];
-  readonly run: (values: Values<F>, io: Io, words: readonly string[]) => Promise<number>;
+  /** Further flags, known only from the other words. Asked for when there is a flag that is not in the table, and for the help. */
+  readonly more?: (words: readonly string[], given: Given) => Promise<Flags>;
+  /** `more` has the values of further flags that were given. */
+  readonly run: (
+    values: Values<F>,
+    io: Io,
+    words: readonly string[],
+    more: Readonly<Record<string, unknown>>,
+  ) => Promise<number>;
 };
 
 /** A command as seen from outside, its flag types forgotten. */
@@ -109,9 +120,11 @@ async function runCommand<F extends Flags>(
   io: Io,
 ): Promise<number> {
   refuseBadSwitches(command.flags, argv);
-  const given = parse(parser(command), argv);
+  const more = await moreFlags(command, argv);
+  const whole = parser({ ...command, flags: { ...command.flags, ...more } });
+  const given = parse(whole, argv);
   if (given["help"] === true) {
-    io.out(await parser(command).getHelp());
+    io.out(await whole.getHelp());
     return 0;
   }
   if (given["version"] === true) return printVersion(io);
@@ -120,7 +133,39 @@ async function runCommand<F extends Flags>(
     throw new UsageError(
       `${command.name} takes no words, got ${JSON.stringify(words[0])}; see --help`,
     );
-  return command.run(valuesOf(command.flags, given), io, words);
+  const asked = Object.entries(more).filter(([name]) => given[name] !== undefined);
+  return command.run(
+    valuesOf(command.flags, given),
+    io,
+    words,
+    valuesOf(Object.fromEntries(asked), given),
+  );
+}
+
+/** The further flags of this command line; none when nothing on it needs them. */
+async function moreFlags<F extends Flags>(
+  command: Command<F>,
+  argv: readonly string[],
+): Promise<Flags> {
+  if (command.more === undefined) return {};
+  const known = new Set(
+    Object.entries(command.flags).flatMap(([name, { alias }]) => [name, alias ?? name]),
+  );
+  const given = parse(parser(command).strictOptions(false), argv);
+  const strange = Object.keys(given).filter(
+    (name) => !["_", "$0", "help", "version"].includes(name) && !known.has(name),
+  );
+  if (strange.length === 0 && given["help"] !== true) return {};
+  const more = await command.more(given._.map(String), given);
+  const names = Object.keys(more);
+  const twice = names.find((name) => known.has(name));
+  if (twice !== undefined) throw new Error(`--${twice} would have two meanings`);
+  const unknown = strange.find((name) => !(name in more));
+  if (unknown !== undefined && names.length > 0)
+    throw new UsageError(
+      `unknown flag --${unknown}; here there are: ${names.map((name) => `--${name}`).join(", ")}; see --help`,
+    );
+  return more;
 }
 
 /** `--leak=banana` would count as true. */
@@ -134,8 +179,6 @@ function refuseBadSwitches(flags: Flags, argv: readonly string[]): void {
       );
   }
 }
-
-type Given = Record<string, unknown> & { _: (string | number)[] };
 
 /** yargs throws some of its complaints past `fail`; all of them are about usage. */
 function parse(parser: Argv, argv: readonly string[]): Given {

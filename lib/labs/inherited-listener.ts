@@ -256,6 +256,7 @@ const reusePort = {
 export default defineLab({
   name: "inherited-listener",
   summary: "a child keeps the listening socket: EADDRINUSE after the server's death",
+  tags: ["descriptors"],
   params: { clients: [23, "clients"] },
   story: {
     see: "The server is dead, its port still listens and belongs to sleep. A restart fails with EADDRINUSE; clients connect and are never answered.",

@@ -245,6 +245,7 @@ const largerSendBuffer = {
 export default defineLab({
   name: "udp-receive-buffer",
   summary: "UDP loses datagrams at a busy receiver and tells nobody; TCP makes the sender wait",
+  tags: ["data"],
   params: { datagrams: [307, "datagrams in a burst"] },
   story: {
     see: "307 datagrams are sent without an error, about half of them reach the program, the others are counted in UdpRcvbufErrors.",
