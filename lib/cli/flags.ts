@@ -23,6 +23,8 @@ export type Flag<T = unknown> = {
   readonly alias?: string;
   /** What the help shows instead of the default value. */
   readonly defaultText?: string;
+  /** Heading of the help under which it stands. */
+  readonly group?: string;
 };
 
 /** A flag table: kebab-case name to flag. */

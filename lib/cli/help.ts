@@ -24,24 +24,32 @@ const COLUMNS = 80;
 
 /** The help screen, 80 columns wide, without a newline at its end. */
 export function helpText({ name, summary, flags, words, examples }: Helpful): string {
-  const rows = [
-    ...Object.entries(flags).map(([flagName, flag]) => [spelling(flagName, flag), about(flag)]),
-    ["    --help", "Show this help"],
-    ["    --version", "Show the version"],
-  ] as [string, string][];
+  const groups = new Set(Object.values(flags).flatMap(({ group }) => group ?? []));
   const usage = `Usage: ${name} [flags]${words === undefined ? "" : ` ${words}`}`;
   return [
     ...wrapped(`${name}: ${summary}`, COLUMNS),
     "",
     usage,
     "",
-    ...columns(rows),
+    ...columns([
+      ...rows(flags, undefined),
+      ["    --help", "Show this help"],
+      ["    --version", "Show the version"],
+    ]),
+    ...[...groups].flatMap((group) => ["", `${group}:`, ...columns(rows(flags, group))]),
     "",
     "Examples:",
     ...columns(examples.map(([line, comment]) => [line, `# ${comment}`])),
     "",
     EXIT_CODES,
   ].join("\n");
+}
+
+/** The flags under one heading, or those that have none. */
+function rows(flags: Flags, group: string | undefined): [string, string][] {
+  return Object.entries(flags)
+    .filter(([, flag]) => flag.group === group)
+    .map(([name, flag]) => [spelling(name, flag), about(flag)]);
 }
 
 function spelling(name: string, { alias, metavar }: Flag): string {

@@ -10,10 +10,21 @@ import { checkedValues, FlagError, yargsOption, type Flags, type Values } from "
 import { EXIT_CODES, helpText, type Helpful } from "./help.ts";
 import { processIo, type Io } from "./io.ts";
 
+/** What yargs found on a command line, unchecked. */
+type Given = Record<string, unknown> & { _: (string | number)[] };
+
 /** One command: a flag table, examples for the help, and what to do. */
 export type Command<F extends Flags> = Helpful & {
   readonly flags: F;
-  readonly run: (values: Values<F>, io: Io, words: readonly string[]) => Promise<number>;
+  /** Further flags, known only from the other words. Asked for when there is a flag that is not in the table, and for the help. */
+  readonly more?: (words: readonly string[], given: Given) => Promise<Flags>;
+  /** `more` has the values of further flags that were given. */
+  readonly run: (
+    values: Values<F>,
+    io: Io,
+    words: readonly string[],
+    more: Readonly<Record<string, unknown>>,
+  ) => Promise<number>;
 };
 
 /** A command as seen from outside, its flag types forgotten. */
@@ -98,20 +109,56 @@ async function runCommand<F extends Flags>(
   argv: readonly string[],
   io: Io,
 ): Promise<number> {
-  const asked = argv.slice(0, argv.includes("--") ? argv.indexOf("--") : undefined);
-  if (asked.includes("--help")) {
-    io.out(helpText(command));
+  const before = argv.slice(0, argv.includes("--") ? argv.indexOf("--") : undefined);
+  if (before.includes("--help")) {
+    const isBare = before.length === 1;
+    const more = isBare ? {} : await moreFlags(command, argv);
+    io.out(helpText({ ...command, flags: { ...command.flags, ...more } }));
     return 0;
   }
-  if (asked.includes("--version")) return printVersion(io);
+  if (before.includes("--version")) return printVersion(io);
   refuseBadSwitches(command.flags, argv);
-  const given = parse(await parser(command), argv);
+  const more = await moreFlags(command, argv);
+  const given = parse(await parser({ ...command.flags, ...more }), argv);
   const words = given._.map(String);
   if (words.length > 0 && command.words === undefined)
     throw new UsageError(
       `${command.name} takes no words, got ${JSON.stringify(words[0])}; see --help`,
     );
-  return command.run(valuesOf(command.flags, given), io, words);
+  const asked = Object.entries(more).filter(([name]) => given[name] !== undefined);
+  return command.run(
+    valuesOf(command.flags, given),
+    io,
+    words,
+    valuesOf(Object.fromEntries(asked), given),
+  );
+}
+
+/** The further flags of this command line; none when nothing on it needs them. */
+async function moreFlags<F extends Flags>(
+  command: Command<F>,
+  argv: readonly string[],
+): Promise<Flags> {
+  if (command.more === undefined) return {};
+  const known = new Set(
+    Object.entries(command.flags).flatMap(([name, { alias }]) => [name, alias ?? name]),
+  );
+  const given = parse((await parser(command.flags)).strictOptions(false), argv);
+  const isHelp = given["help"] === true;
+  const strange = Object.keys(given).filter(
+    (name) => !["_", "$0", "help"].includes(name) && !known.has(name),
+  );
+  if (strange.length === 0 && !isHelp) return {};
+  const more = await command.more(given._.map(String), given);
+  const names = Object.keys(more);
+  const twice = names.find((name) => known.has(name));
+  if (twice !== undefined) throw new Error(`--${twice} would have two meanings`);
+  const unknown = strange.find((name) => !(name in more));
+  if (unknown !== undefined && names.length > 0)
+    throw new UsageError(
+      `unknown flag --${unknown}; here there are: ${names.map((name) => `--${name}`).join(", ")}; see --help`,
+    );
+  return more;
 }
 
 /** `--leak=banana` would count as true. */
@@ -126,8 +173,6 @@ function refuseBadSwitches(flags: Flags, argv: readonly string[]): void {
   }
 }
 
-type Given = Record<string, unknown> & { _: (string | number)[] };
-
 /** yargs throws some of its complaints past `fail`; all of them are about usage. */
 function parse(parser: Argv, argv: readonly string[]): Given {
   try {
@@ -139,7 +184,7 @@ function parse(parser: Argv, argv: readonly string[]): Given {
 }
 
 /** Loaded only when there is something to parse: it takes as long to load as Node takes to start. */
-async function parser({ flags }: { readonly flags: Flags }): Promise<Argv> {
+async function parser(flags: Flags): Promise<Argv> {
   const { default: yargs } = await import("yargs");
   const options = Object.entries(flags).map(([name, flag]) => [name, yargsOption(flag)]);
   return yargs()

@@ -224,6 +224,7 @@ const idleTimeout = {
 export default defineLab({
   name: "fd-leak",
   summary: "a server that never closes runs out of descriptors, in silence",
+  tags: ["descriptors", "closing"],
   params: {
     limit: [128, "hard limit on descriptors of the server"],
     clients: [300, "clients in all"],

@@ -189,6 +189,7 @@ const noDelay = {
 export default defineLab({
   name: "message-boundaries",
   summary: "one write is not one read: messages stick together and break",
+  tags: ["data"],
   params: { messages: [23, "messages of each size"] },
   story: {
     see: "Small messages arrive several at a time, large ones in parts; all bytes are there, in order, and their borders are not.",
