@@ -124,14 +124,14 @@ const shell = command({
   name: "lab shell",
   summary: "a shell in a private network with few ports; from a second terminal, joins it",
   words: "[-- COMMAND..]",
-  flags: {},
+  flags: { alone: toggle({ about: "A new one, which nobody joins" }) },
   examples: [
     ["lab shell", "server here, lab shell and bomb there"],
     ["lab shell -- ss -s", "one command in there"],
   ],
-  run: async (_values, io, words) => {
+  run: async ({ alone }, io, words) => {
     const { enterShell } = await import("../lib/lab/shell.ts");
-    return enterShell(words, io);
+    return enterShell(words, io, alone);
   },
 });
 

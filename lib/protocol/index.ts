@@ -10,3 +10,5 @@ export * from "./visits.ts";
 export * from "./json/errors.ts";
 export * from "./json/frames.ts";
 export * from "./json/messages.ts";
+export * from "./json/metrics.ts";
+export * from "./json/server.ts";
