@@ -97,11 +97,11 @@ function choose(contests: readonly Contest[], only: readonly string[]): readonly
 
 async function bench(contests: readonly Contest[], effort: Effort): Promise<BenchResult> {
   const { measure, measureGrowth } = await import("./lib/measure.ts");
-  const { COMPILER, compilePeer } = await import("./lib/peer.ts");
+  const { COMPILER, compilePeers } = await import("./lib/peer.ts");
   const { missingTools } = await import("./lib/tools.ts");
   const folder = mkdtempSync(join(tmpdir(), "bench-"));
   try {
-    if (missingTools(COMPILER) === undefined) compilePeer(folder);
+    if (missingTools(COMPILER) === undefined) compilePeers(folder);
     const lines: Measured[] = [];
     const growth: MeasuredGrowth[] = [];
     for (const contest of contests) {

@@ -1,10 +1,9 @@
 /** idle: what a connection that says nothing costs its server. */
-import { execa } from "execa";
 import { processStatus } from "../../lib/kernel/process.ts";
 import { startServer } from "../../lib/lab/program.ts";
 import { Crowd } from "../../lib/protocol/crowd.ts";
 import type { Contest, Figures } from "../lib/contest.ts";
-import { untilListening } from "../lib/listening.ts";
+import { REDIS, startRedis } from "../lib/redis.ts";
 
 const MESSAGES = 10;
 
@@ -33,17 +32,7 @@ async function ourServer(connections: number): Promise<Figures> {
 }
 
 async function redis(connections: number): Promise<Figures> {
-  const port = 6_379;
-  const flags = {
-    port,
-    maxclients: connections + 100,
-    "tcp-backlog": 4_096,
-    save: "",
-    appendonly: "no",
-  };
-  const words = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, `${value}`]);
-  const { pid = 0 } = execa("redis-server", words, { reject: false, cwd: "/tmp" });
-  await untilListening(port);
+  const { pid, port } = await startRedis(connections);
   return perConnection(pid, port, connections);
 }
 
@@ -53,7 +42,7 @@ export const idleContest: Contest = {
   runs: 3,
   contestants: {
     "our server": { run: ourServer },
-    redis: { needs: [{ file: "redis-server", package: "redis-server" }], run: redis },
+    redis: { needs: REDIS, run: redis },
   },
   lines: [
     {

@@ -3,6 +3,7 @@ import type { Contest } from "../lib/contest.ts";
 import { bombContest } from "./bomb.ts";
 import { c100kContest, crowdContest } from "./crowd.ts";
 import { fillContest } from "./fill.ts";
+import { framedContest } from "./framed.ts";
 import { idleContest } from "./idle.ts";
 import { demoContest, labsContest } from "./labs.ts";
 import { parseContest } from "./parse.ts";
@@ -14,6 +15,7 @@ export const CONTESTS: readonly Contest[] = [
   parseContest,
   bombContest,
   fillContest,
+  framedContest,
   idleContest,
   crowdContest,
   c100kContest,
