@@ -11,7 +11,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { cpus, release, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
 import { flag, integer, optional, toggle } from "../lib/cli/flags.ts";
-import { command, main } from "../lib/cli/main.ts";
+import { command, main, UsageError } from "../lib/cli/main.ts";
 import type { Contest } from "./lib/contest.ts";
 import type { Effort, Measured, MeasuredGrowth } from "./lib/measure.ts";
 
@@ -19,7 +19,7 @@ const flags = {
   only: flag(names, [], {
     about: "Only these contests, with commas between",
     metavar: "NAMES",
-    defaultText: "all but the long ones",
+    defaultText: "all; with --quick all but demo and labs",
   }),
   runs: optional(integer(1, 100), {
     about: "Runs of each contestant",
@@ -57,7 +57,8 @@ await main(
     summary: "measure everything that has a number to reach, beside other programs",
     flags,
     examples: [
-      ["make bench", "everything, some minutes"],
+      ["make bench", "everything: five minutes"],
+      ["make bench ARGS=--quick", "does it work?"],
       ['make bench ARGS="--only bomb,fill"', "two of them"],
       ['make bench ARGS="--growth --json"', "with growth, as data"],
     ],
@@ -67,7 +68,7 @@ await main(
         io.out(CONTESTS.map(({ name }) => name).join("\n"));
         return 0;
       }
-      const chosen = choose(CONTESTS, values.only);
+      const chosen = choose(CONTESTS, values);
       const result = await bench(chosen, {
         isQuick: values.quick,
         runs: values.runs,
@@ -75,6 +76,7 @@ await main(
         say: (text) => io.live(`bench: ${text}`),
       });
       const { contestTable, growthTable } = await import("./lib/table.ts");
+      if (values.quick) io.live("bench: --quick: loads are small, whatever the lines are called");
       const tables = [contestTable(result.lines)];
       if (result.growth.length > 0) tables.push("", growthTable(result.growth));
       io.out(values.json ? JSON.stringify(result) : tables.join("\n"));
@@ -83,15 +85,16 @@ await main(
   }),
 );
 
-function choose(contests: readonly Contest[], only: readonly string[]): readonly Contest[] {
+function choose(
+  contests: readonly Contest[],
+  { only, quick }: { readonly only: readonly string[]; readonly quick: boolean },
+): readonly Contest[] {
   const known = contests.map(({ name }) => name);
   const unknown = only.find((name) => !known.includes(name));
   if (unknown !== undefined)
-    throw Object.assign(new Error(`no contest ${unknown}; there are: ${known.join(", ")}`), {
-      code: "TFL_USAGE",
-    });
+    throw new UsageError(`no contest ${unknown}; there are: ${known.join(", ")}`);
   return contests.filter(({ name, isLong }) =>
-    only.length > 0 ? only.includes(name) : isLong !== true,
+    only.length > 0 ? only.includes(name) : !(quick && isLong === true),
   );
 }
 

@@ -65,6 +65,6 @@ export type Contest = {
   readonly load: { readonly full: number; readonly quick: number };
   /** Runs of each contestant. */
   readonly runs: number;
-  /** Only when it is asked for: it takes minutes. */
+  /** Cannot be made small: --quick leaves it out. */
   readonly isLong?: boolean;
 };

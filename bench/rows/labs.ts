@@ -7,6 +7,7 @@ const LAB = join(import.meta.dirname, "../../cmd/lab.js");
 
 export const demoContest: Contest = {
   name: "demo",
+  isLong: true,
   load: { full: 1, quick: 1 },
   runs: 1,
   contestants: {
