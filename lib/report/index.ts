@@ -6,6 +6,7 @@ export * from "./lab-formats.ts";
 export * from "./lab-report.ts";
 export * from "./multiplex-report.ts";
 export * from "./narrator.ts";
+export * from "./performance-report.ts";
 export * from "./server-report.ts";
 export * from "./timeline.ts";
 export * from "./visits-report.ts";
