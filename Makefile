@@ -92,6 +92,10 @@ test-matrix: $(BUILT) ## Run all tests on Node 20, 22 and 24 (from npm)
 	  npx --yes node@$$version $(BIN)/../vitest/vitest.mjs run
 	done
 
+.PHONY: docker-test
+docker-test: ## Run what docs/docker.md tells to type, at a real Docker Engine
+	@.ci/docker-test
+
 .PHONY: lint
 lint: $(INSTALLED) ## ESLint, Prettier, types
 	$(BIN)/tsc -p .
