@@ -34,3 +34,16 @@ RUN ln -s /opt/tcp-failure-lab/dist/cmd/lab.js /usr/local/bin/tcp-failure-lab \
 WORKDIR /lab
 USER node
 CMD ["node", "index.js"]
+
+# The labs make private networks and break them: `docker compose run --rm lab run fd-leak`. Some of them do it with nft.
+FROM runtime AS labs
+USER root
+RUN apt-get update \
+  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends nftables \
+  && rm -rf /var/lib/apt/lists/*
+USER node
+ENTRYPOINT ["tcp-failure-lab"]
+CMD ["list"]
+
+# What `docker build .` makes.
+FROM runtime
