@@ -93,6 +93,25 @@ describe("timelineChart", () => {
     expect(lines.every((line) => line.length <= 80)).toBe(true);
   });
 
+  it("shows descriptors and memory of a program once they grow beyond what Node has at rest", () => {
+    const server = (descriptors: number, mib: number): Sample["processes"][number] => ({
+      name: "server",
+      pid: 1,
+      descriptors,
+      rssBytes: mib * 1_048_576,
+    });
+    const grown = (descriptors: number, mib: number): string =>
+      timelineChart([
+        { ...sample(0, 0), processes: [server(4, 2)] },
+        { ...sample(500, 0), processes: [server(descriptors, mib)] },
+        { ...sample(900, 0), processes: [] },
+      ]);
+    expect(grown(36, 80)).toBe("");
+    expect(grown(128, 200)).toMatch(
+      /^ {4}server descriptors +▁+█+ +128\n {4}server memory +▁+█+ +200\.0 MiB\n/,
+    );
+  });
+
   it("is empty when nothing changed", () => {
     expect(timelineChart([sample(0, 5), sample(100, 5)])).toBe("");
     expect(timelineChart([])).toBe("");
