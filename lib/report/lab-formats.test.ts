@@ -3,6 +3,8 @@ import type { Sample } from "../lab/events.ts";
 import { thinnedOut, type ArmResult, type LabResult } from "../lab/result.ts";
 import { emptyCounts } from "../sockets/record.ts";
 import { junitReport, tapReport } from "./lab-formats.ts";
+import { theme } from "./lab-report.ts";
+import { failureReport, summaryTable } from "./lab-summary.ts";
 import { timelineChart } from "./timeline.ts";
 
 const held: ArmResult = {
@@ -33,6 +35,7 @@ const result: LabResult = {
   version: 1,
   lab: "fd-leak",
   summary: "",
+  run: 1,
   verdict: "failed",
   params: {},
   environment: { kernel: "6.1", node: "v20", sandbox: "here" },
@@ -56,6 +59,44 @@ describe("tapReport", () => {
         "ok 3 - fd-leak: myth: nothing # SKIP no nft",
       ].join("\n"),
     );
+  });
+});
+
+describe("results of several runs", () => {
+  const again: LabResult = { ...result, run: 2, arms: [held], verdict: "held" };
+  const paint = theme(false);
+
+  it("names the run in TAP and JUnit, after the first", () => {
+    expect(tapReport([again])).toContain('ok 1 - fd-leak (run 2): broken: a "leak"');
+    expect(junitReport([again])).toContain('<testsuite name="fd-leak (run 2)"');
+  });
+
+  it("tells of a failed run which it was, and what was predicted and measured", () => {
+    const text = failureReport(result, paint);
+    expect(text).toContain("fd-leak, run 1: failed\nfixed   close <it>\n");
+    expect(text).toMatch(/CLOSE_WAIT +0 +23 +FAIL/);
+    expect(text).not.toMatch(/broken|myth/);
+    expect(failureReport(again, paint)).toBe("");
+  });
+
+  it("sums them up: a row for each lab, and below it what failed, or what it is about", () => {
+    const other: LabResult = { ...again, lab: "reset", run: 1 };
+    expect(summaryTable([result, again, other], paint)).toBe(
+      [
+        "lab      arms  claims held  verdict              seconds",
+        "fd-leak     4       3 of 4  failed, held 1 of 2      4.0",
+        "  CLOSE_WAIT: predicted 0, measured 23",
+        "reset       1       1 of 1  held                     2.0",
+        "  CLOSE_WAIT: predicted 23, measured 23",
+      ].join("\n"),
+    );
+    const stuck = {
+      ...held,
+      verdict: "failed",
+      claims: [],
+      reason: "not over after 60 s",
+    } as const;
+    expect(summaryTable([{ ...other, arms: [stuck] }], paint)).toContain("\n  not over after 60 s");
   });
 });
 
