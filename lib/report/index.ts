@@ -4,6 +4,7 @@ export * from "./format.ts";
 export * from "./json-server-report.ts";
 export * from "./lab-formats.ts";
 export * from "./lab-report.ts";
+export * from "./lab-summary.ts";
 export * from "./multiplex-report.ts";
 export * from "./narrator.ts";
 export * from "./performance-report.ts";
