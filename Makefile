@@ -123,8 +123,8 @@ docs-record: $(BUILT) ## The same, with fresh recordings of every lab, or of NAM
 	node dist/docs/generate.js --record $(NAME)
 
 .PHONY: bench
-bench: $(BUILT) ## Measure, side by side with other tools
-	for file in dist/bench/*.js; do node "$$file"; done
+bench: $(BUILT) ## Measure, side by side with other programs (ARGS)
+	@node dist/bench/main.js $(ARGS)
 
 .PHONY: clean
 clean: ## Remove what was installed and built
