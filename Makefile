@@ -92,11 +92,16 @@ test-matrix: $(BUILT) ## Run all tests on Node 20, 22 and 24 (from npm)
 	  npx --yes node@$$version $(BIN)/../vitest/vitest.mjs run
 	done
 
+.PHONY: docker-test
+docker-test: ## Run what docs/docker.md tells to type, at a real Docker Engine
+	@.ci/docker-test
+
 .PHONY: lint
-lint: $(INSTALLED) ## ESLint, Prettier, types
+lint: $(INSTALLED) ## ESLint, Prettier, types, Dockerfile
 	$(BIN)/tsc -p .
 	$(BIN)/eslint .
 	$(BIN)/prettier --check --log-level warn .
+	$(BIN)/dockerfile-utils lint Dockerfile
 
 .PHONY: check
 check: lint test docs-fresh ## Everything that CI checks

@@ -40,8 +40,11 @@ export class Throttle {
 
   #hasToken(nowMs: number): boolean {
     const { perSecond, burst } = this.#rate;
-    this.#tokens = Math.min(burst, this.#tokens + ((nowMs - this.#filledMs) * perSecond) / 1_000);
-    this.#filledMs = nowMs;
+    // What waited while we did not read is judged by the time of its arrival, which may be past.
+    if (nowMs > this.#filledMs) {
+      this.#tokens = Math.min(burst, this.#tokens + ((nowMs - this.#filledMs) * perSecond) / 1_000);
+      this.#filledMs = nowMs;
+    }
     return this.#tokens >= 1;
   }
 }
