@@ -92,11 +92,16 @@ test-matrix: $(BUILT) ## Run all tests on Node 20, 22 and 24 (from npm)
 	  npx --yes node@$$version $(BIN)/../vitest/vitest.mjs run
 	done
 
+.PHONY: docker-test
+docker-test: ## Run what docs/docker.md tells to type, at a real Docker Engine
+	@.ci/docker-test
+
 .PHONY: lint
-lint: $(INSTALLED) ## ESLint, Prettier, types
+lint: $(INSTALLED) ## ESLint, Prettier, types, Dockerfile
 	$(BIN)/tsc -p .
 	$(BIN)/eslint .
 	$(BIN)/prettier --check --log-level warn .
+	$(BIN)/dockerfile-utils lint Dockerfile
 
 .PHONY: check
 check: lint test docs-fresh ## Everything that CI checks
@@ -118,8 +123,8 @@ docs-record: $(BUILT) ## The same, with fresh recordings of every lab, or of NAM
 	node dist/docs/generate.js --record $(NAME)
 
 .PHONY: bench
-bench: $(BUILT) ## Measure, side by side with other tools
-	for file in dist/bench/*.js; do node "$$file"; done
+bench: $(BUILT) ## Measure, side by side with other programs (ARGS)
+	@node dist/bench/main.js $(ARGS)
 
 .PHONY: clean
 clean: ## Remove what was installed and built

@@ -57,8 +57,8 @@ describe("lab list and explain", () => {
     [["run", "no-such-lab"], 'there is no lab "no-such-lab"; there are: '],
     [["run"], "needs names of labs"],
     [["frobnicate"], "unknown command"],
-    [["run", "ulimit", "--param", "soft"], "expected name=number"],
-    [["run", "ulimit", "--param", "size=3"], 'no parameter "size"'],
+    [["run", "ulimit", "--soft", "few"], "--soft: expected a whole number"],
+    [["run", "ulimit", "--size", "3"], "unknown flag --size; here there are: --soft, --hard"],
     [["run", "ulimit", "--arm", "left"], "expected one of all, broken"],
   ])("refuses %j with exit code 2", async (flags, reason) => {
     const { code, stdout, stderr } = await run("lab", flags);
@@ -70,15 +70,7 @@ describe("lab list and explain", () => {
 describe("lab run", () => {
   it("predicts and measures 23 ports to the last connection", async (test) => {
     test.skip(cannotSandbox !== undefined, cannotSandbox);
-    const flags = [
-      "run",
-      "time-wait-exhaustion",
-      "--arm",
-      "broken",
-      "--param",
-      "ports=23",
-      "--json",
-    ];
+    const flags = ["run", "time-wait-exhaustion", "--arm", "broken", "--ports", "23", "--json"];
     const { code, stdout } = await run("lab", flags);
     const [result] = labs(stdout);
     expect(result).toMatchObject({

@@ -19,6 +19,8 @@ export type RunOptions = {
   /** Only these arms; all without it. */
   readonly select?: (arm: Lab["arms"][number], lab: Lab) => boolean;
   readonly signal: AbortSignal;
+  /** Which of several runs of this lab it is, from 1. */
+  readonly run?: number;
   /** Told when an arm begins, whatever it says, and how it ended. */
   readonly onArm?: (arm: { readonly kind: ArmKind; readonly about: string }) => void;
   readonly onEvent?: (event: ArmEvent) => void;
@@ -49,6 +51,7 @@ export async function runLab(lab: Lab, options: RunOptions): Promise<LabResult> 
     version: 1,
     lab: lab.name,
     summary: lab.summary,
+    run: options.run ?? 1,
     verdict: options.signal.aborted ? "failed" : labVerdict(arms),
     params,
     environment: { kernel: release(), node: process.version, sandbox: options.rung },

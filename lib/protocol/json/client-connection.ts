@@ -58,6 +58,14 @@ export type Outgoing<T extends keyof ResponseTo> = Omit<Extract<Request, { type:
 /** A request of a type that only this server knows. */
 export type Custom = { readonly type: string; readonly [field: string]: unknown };
 
+/** A request whose JSON is made once. */
+export type Prepared = { readonly type: string; readonly text: string };
+
+/** Makes a request ready to be sent many times; `message` must not have an id. */
+export function prepare(message: Custom): Prepared {
+  return { type: message.type, text: JSON.stringify(message) };
+}
+
 type Pending = {
   readonly type: string;
   readonly resolve: (answer: Message) => void;
@@ -124,25 +132,40 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
   ): Promise<ResponseTo[T]>;
   request(message: Custom, timeoutMs?: number): Promise<Message>;
   request(message: Custom, timeoutMs = this.#limits.requestTimeoutMs): Promise<Message> {
+    return this.#ask(message.type, JSON.stringify(message), timeoutMs);
+  }
+
+  /** The same with a request that has been made ready by prepare(), to be sent many times. */
+  requestPrepared(
+    { type, text }: Prepared,
+    timeoutMs = this.#limits.requestTimeoutMs,
+  ): Promise<Message> {
+    return this.#ask(type, text, timeoutMs);
+  }
+
+  /** Sends without waiting for anything. */
+  send(message: Custom): void {
+    this.#write(JSON.stringify(message));
+  }
+
+  #ask(type: string, text: string, timeoutMs: number): Promise<Message> {
     if (!this.isOpen) return Promise.reject(this.#error ?? new ClientError("CONNECTION_CLOSED"));
     if (this.#pending.size >= this.#limits.maxInFlight)
       return Promise.reject(new ClientError("IN_FLIGHT_LIMIT", `${this.#pending.size}`));
     return new Promise((resolve, reject) => {
       const id = this.#nextId++;
       const deadlineMs = performance.now() + timeoutMs;
-      this.#pending.set(id, { type: message.type, resolve, reject, deadlineMs });
-      this.send({ ...message, id });
+      this.#pending.set(id, { type, resolve, reject, deadlineMs });
+      this.#write(`${text.slice(0, -1)},"id":${id}}`);
     });
   }
 
-  /** Sends without waiting for anything. */
-  send(message: Custom): void {
+  #write(text: string): void {
     if (this.#outbox === undefined) {
       this.#outbox = new Outbox();
       // After all that goes on in this turn: many requests are one write.
       queueMicrotask(() => this.#flush());
     }
-    const text = JSON.stringify(message);
     const { deflate, deflateFromBytes } = this.#packing;
     const isPacked = deflate && text.length >= deflateFromBytes;
     this.#outbox.add(isPacked ? encodeText(text, this.#packing) : text);

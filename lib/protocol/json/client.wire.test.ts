@@ -312,11 +312,15 @@ describe("a pool", () => {
   it("does not lend a connection again that the server has closed", async () => {
     const { server, port } = await serve({ idleTimeoutMs: 100, heartbeatMs: 20 });
     await using pool = jsonPool({ port }, { max: 1 });
-    await pool.use((one) => one.request({ type: "ping" }));
+    const first = await pool.use(async (one) => {
+      await one.request({ type: "ping" });
+      return one;
+    });
     await until(
-      () => server.clients(),
-      (clients) => clients === 0,
+      () => first.isOpen,
+      (isOpen) => !isOpen,
     );
+    expect(server.clients()).toBe(0);
     expect(await pool.use((one) => one.request({ type: "ping" }))).toMatchObject({ type: "pong" });
     expect(pool.created).toBe(2);
   });

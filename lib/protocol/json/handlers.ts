@@ -87,9 +87,18 @@ function builtIn(host: Host): Record<string, Handler> {
   };
 }
 
-/** The text of a message. Throws BAD_FIELD when nobody would be able to read it: with what the server adds it has become too long. */
-export function textOf(message: Answer, maxFrameBytes: number, id?: MessageId): string {
-  const plain = JSON.stringify(message);
+/**
+ * The text of a message. Throws BAD_FIELD when nobody would be able to read it: with what the server adds it has become too long.
+ *
+ * `verbatim` is a content that may stand between quotes as it is (verbatimContent()): for 16 KiB that takes a hundredth of the time of
+ * JSON.stringify(), which looks at every character.
+ */
+export function textOf(
+  message: Answer,
+  maxFrameBytes: number,
+  { id, verbatim }: TextDetails = {},
+): string {
+  const plain = stringified(message, verbatim);
   const text = id === undefined ? plain : `${plain.slice(0, -1)},"id":${JSON.stringify(id)}}`;
   // A UTF-16 code unit takes up to three bytes.
   if (3 * text.length > maxFrameBytes && Buffer.byteLength(text) > maxFrameBytes)
@@ -99,4 +108,15 @@ export function textOf(message: Answer, maxFrameBytes: number, id?: MessageId): 
       id,
     );
   return text;
+}
+
+export type TextDetails = {
+  readonly id?: MessageId | undefined;
+  readonly verbatim?: string | undefined;
+};
+
+function stringified(message: Answer & { readonly content?: unknown }, verbatim?: string): string {
+  if (verbatim === undefined || message.content !== verbatim) return JSON.stringify(message);
+  const { content, ...rest } = message;
+  return `${JSON.stringify(rest).slice(0, -1)},"content":"${content}"}`;
 }

@@ -226,7 +226,18 @@ export function decodeMessage(frame: Frame, packing: Packing = PLAIN): Message {
   if (typeof value !== "object" || value === null || Array.isArray(value))
     throw new ProtocolError("NOT_AN_OBJECT");
   checkEnvelope(value as Record<string, unknown>);
+  if (payload.length >= LONG_BYTES && !payload.includes(BACKSLASH)) unescaped.add(value);
   return value as Message;
+}
+
+const LONG_BYTES = 1_024;
+const BACKSLASH = 0x5c;
+/** Long messages without a backslash: nothing in them had to be escaped, so nothing has to be when it goes out again. */
+const unescaped = new WeakSet();
+
+/** The content of a message, if it is long and may stand between quotes in JSON as it is. */
+export function verbatimContent(message: Message): string | undefined {
+  return unescaped.has(message) ? (message["content"] as string) : undefined;
 }
 
 /** What every message has, whatever its type. */

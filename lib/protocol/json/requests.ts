@@ -2,7 +2,13 @@
 import type { Core } from "./core.ts";
 import { ProtocolError } from "./errors.ts";
 import { textOf, type Answer, type Caller } from "./handlers.ts";
-import { checkRequest, type Hello, type Message, type Packing } from "./messages.ts";
+import {
+  checkRequest,
+  verbatimContent,
+  type Hello,
+  type Message,
+  type Packing,
+} from "./messages.ts";
 
 /** What hello and auth change. */
 export type Session = Caller & { packing: Packing; isAuthenticated: boolean };
@@ -54,7 +60,8 @@ function answered(core: Core, answer: Answer | undefined, message: Message): str
   if (answer === undefined) return undefined;
   if (typeof answer.type !== "string")
     throw new TypeError(`the handler of '${message.type}' has returned no message`);
-  return textOf(answer, core.limits.maxFrameBytes, message.id);
+  const details = { id: message.id, verbatim: verbatimContent(message) };
+  return textOf(answer, core.limits.maxFrameBytes, details);
 }
 
 function greet(core: Core, session: Session, message: Message): string | undefined {
