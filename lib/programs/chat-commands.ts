@@ -51,9 +51,9 @@ export function chatCommand(line: string): ChatCommand {
   return MEANINGS[word as ChatWord](rest);
 }
 
-/** The commands that begin so, as readline wants them: the candidates, and what they complete. */
+/** The commands that begin so, as readline wants them: the candidates, and what they complete. In a text the tab key gives a tab. */
 export function completions(line: string): [string[], string] {
-  if (!line.startsWith("/") || line.includes(" ")) return [[], line];
+  if (!line.startsWith("/") || line.includes(" ")) return [[`${line}\t`], line];
   const found = Object.entries(CHAT_COMMANDS)
     .filter(([word]) => word.startsWith(line))
     .map(([word, { args }]) => (args === "" ? word : `${word} `));

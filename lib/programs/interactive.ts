@@ -60,6 +60,7 @@ export async function chat(options: Chat): Promise<ChatSummary> {
     removeHistoryDuplicates: true,
     ...(isTerminal ? { output } : {}),
   });
+  if (isTerminal) insertWhereTheCursorIs(lines);
   const print = isTerminal ? above(lines, output, options.print) : options.print;
   const stop = (): void => lines.close();
   signal.addEventListener("abort", stop);
@@ -71,6 +72,14 @@ export async function chat(options: Chat): Promise<ChatSummary> {
     silence();
     lines.close();
   }
+}
+
+/**
+ * Node 20 switches completion off while it reads keys that came in one piece (a paste, fast fingers), and then appends them to the
+ * line, wherever the cursor is: _insertString in lib/internal/readline/interface.js. So it stays on.
+ */
+function insertWhereTheCursorIs(lines: Interface): void {
+  Object.defineProperty(lines, "isCompletionEnabled", { get: () => true, set: () => undefined });
 }
 
 /** Prints above the line that is being typed, and shows this line again, the cursor where it was. */
