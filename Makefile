@@ -30,6 +30,8 @@ $(BUILT): $(INSTALLED) tsconfig.json tsconfig.build.json $(SOURCES)
 	rm -rf dist
 	$(BIN)/tsc -p tsconfig.build.json
 	chmod +x dist/cmd/*.js
+	mkdir dist/bin
+	for file in dist/cmd/*.js; do ln -s "../cmd/$${file##*/}" "dist/bin/$$(basename "$$file" .js)"; done
 	touch $@
 
 .PHONY: build
@@ -106,6 +108,10 @@ docs: $(BUILT) ## Write the generated part of the documentation
 .PHONY: docs-fresh
 docs-fresh: $(BUILT)
 	node dist/docs/generate.js --check
+
+.PHONY: docs-run
+docs-run: $(BUILT) ## Run every command that stands in docs/concepts
+	node dist/docs/console.js docs/concepts/*.md
 
 .PHONY: docs-record
 docs-record: $(BUILT) ## The same, with fresh recordings of every lab, or of NAME

@@ -7,7 +7,16 @@
  * NEEDS   Linux with user namespaces, or root; --here does without, and shows less
  * SEE     docs/map.md, docs/labs/
  */
-import { checkedValues, choice, flag, integer, toggle, type Values } from "../lib/cli/flags.ts";
+import {
+  checkedValues,
+  choice,
+  flag,
+  integer,
+  optional,
+  toggle,
+  type Flags,
+  type Values,
+} from "../lib/cli/flags.ts";
 import type { Io } from "../lib/cli/io.ts";
 import { command, main, UsageError } from "../lib/cli/main.ts";
 import type { Lab } from "../lib/lab/index.ts";
@@ -21,15 +30,6 @@ const runFlags = {
     about: "Only arms of this kind: broken, control, fixed, myth",
     metavar: "KIND",
   }),
-  param: flag(
-    parameters,
-    {},
-    {
-      about: "Change parameters: name=value,name=value",
-      metavar: "LIST",
-      defaultText: "those of the lab",
-    },
-  ),
   here: toggle({ about: "No private network: use this machine's, change nothing, show less" }),
   story: toggle({ about: "Tell the story around it, with a live table of states" }),
   short: toggle({ about: "Only the first of several fixes" }),
@@ -45,28 +45,33 @@ const runFlags = {
   json: toggle({ about: "Short for --format json" }),
 };
 
-/** Checks `ports=500,limit=64`. */
-function parameters(text: string): Readonly<Record<string, number>> {
-  const pairs = text.split(",").map((pair) => /^([a-z-]+)=(\d+)$/.exec(pair));
-  if (pairs.includes(null))
-    throw new Error(`expected name=number,name=number, got ${JSON.stringify(text)}`);
-  return Object.fromEntries(pairs.map((pair) => [pair?.[1], Number(pair?.[2])])) as Record<
-    string,
-    number
-  >;
+/** The parameters of labs as flags: the sizes of their small worlds. */
+async function parameterFlags(labs: readonly Lab[]): Promise<Flags> {
+  const { parametersOf } = await import("../lib/lab/parameters.ts");
+  const group = `Parameters of ${labs.length === 1 ? labs[0]?.name : "these labs"}`;
+  return Object.fromEntries(
+    parametersOf(labs).map(({ name, about, fallback, low, high }) => [
+      name,
+      optional(integer(low, high), { about, metavar: "N", defaultText: fallback, group }),
+    ]),
+  );
 }
 
 const list = command({
   name: "lab list",
   summary: "the labs, one line each",
+  words: "[NAME|TAG..]",
   flags: { json: toggle({ about: "Print them as JSON" }) },
-  examples: [["lab list", "names and what they show"]],
-  run: async ({ json }, io) => {
-    const { labList } = await import("../lib/report/lab-report.ts");
-    const labs = await load([]);
-    io.out(
-      json ? JSON.stringify(labs.map(({ name, summary }) => ({ name, summary }))) : labList(labs),
-    );
+  examples: [
+    ["lab list", "names and what they show, in groups"],
+    ["lab list ports", "those with this tag"],
+  ],
+  run: async ({ json }, io, words) => {
+    const { labList, theme } = await import("../lib/report/lab-report.ts");
+    const { grouped } = await import("../lib/lab/load.ts");
+    const labs = await load(words);
+    const short = labs.map(({ name, summary, tags }) => ({ name, summary, tags }));
+    io.out(json ? JSON.stringify(short) : labList(grouped(labs), theme(io.color.out)));
     return 0;
   },
 });
@@ -74,7 +79,7 @@ const list = command({
 const explain = command({
   name: "lab explain",
   summary: "what a lab shows, why it happens, how to recognise and to fix it",
-  words: "NAME",
+  words: "NAME|TAG..",
   flags: {},
   examples: [["lab explain fd-leak", "reads, runs nothing"]],
   run: async (_values, io, names) => {
@@ -89,17 +94,20 @@ const explain = command({
 const run = command({
   name: "lab run",
   summary: "run labs; each arm in a private network of its own",
-  words: "NAME..",
+  words: "NAME|TAG..",
   flags: runFlags,
   examples: [
     ["lab run time-wait-exhaustion", "one lab, all arms"],
+    ["lab run ports", "all labs with this tag (see lab list)"],
     ["lab run --all --json", "everything, as data"],
-    ["lab run fd-leak --param limit=64", "with another parameter"],
+    ["lab run fd-leak --limit 64", "with another parameter; lab run fd-leak --help"],
   ],
-  run: (values, io, names) => {
-    if (names.length === 0 && !values.all)
-      throw new UsageError("lab run needs names of labs, or --all; lab list shows them");
-    return runThem(values, io, names);
+  more: async (words, { all }) =>
+    words.length > 0 || all === true ? parameterFlags(await load(words)) : {},
+  run: (values, io, words, params) => {
+    if (words.length === 0 && !values.all)
+      throw new UsageError("lab run needs names of labs, tags, or --all; lab list shows them");
+    return runThem(values, io, values.all ? [] : words, params as Record<string, number>);
   },
 });
 
@@ -109,33 +117,35 @@ const demo = command({
   flags: {},
   examples: [["lab demo", "about 15 seconds"]],
   run: (_values, io) =>
-    runThem({ ...checkedValues(runFlags, {}, {}), story: true, short: true }, io, DEMO),
+    runThem({ ...checkedValues(runFlags, {}, {}), story: true, short: true }, io, DEMO, {}),
 });
 
 const shell = command({
   name: "lab shell",
   summary: "a shell in a private network with few ports; from a second terminal, joins it",
   words: "[-- COMMAND..]",
-  flags: {},
+  flags: { alone: toggle({ about: "A new one, which nobody joins" }) },
   examples: [
     ["lab shell", "server here, lab shell and bomb there"],
     ["lab shell -- ss -s", "one command in there"],
   ],
-  run: async (_values, io, words) => {
+  run: async ({ alone }, io, words) => {
     const { enterShell } = await import("../lib/lab/shell.ts");
-    return enterShell(words, io);
+    return enterShell(words, io, alone);
   },
 });
 
-async function load(names: readonly string[]): Promise<readonly Lab[]> {
-  const { loadLabs } = await import("../lib/lab/load.ts");
-  return loadLabs(names.length > 0 ? names : undefined);
+/** The labs that these words name; all of them without any. */
+async function load(words: readonly string[]): Promise<readonly Lab[]> {
+  const { chooseLabs, loadLabs } = await import("../lib/lab/load.ts");
+  return words.length > 0 ? chooseLabs(words) : loadLabs();
 }
 
 async function runThem(
   values: Values<typeof runFlags>,
   io: Io,
-  names: readonly string[],
+  words: readonly string[],
+  params: Readonly<Record<string, number>>,
 ): Promise<number> {
   const [{ findRung, RUNGS }, { changedParameters, networkParameters }, { runLabs }, report] =
     await Promise.all([
@@ -144,8 +154,7 @@ async function runThem(
       import("../lib/programs/labs.ts"),
       import("../lib/report/index.ts"),
     ]);
-  const labs = await load(values.all ? [] : names);
-  checkParameters(values.param, labs);
+  const labs = await load(words);
   const rung = values.here ? "here" : await findRung();
   const format = values.json ? "json" : values.format;
   const isTold = format === "text" && values.jobs === 1 && values.repeat === 1;
@@ -153,7 +162,7 @@ async function runThem(
   const before = networkParameters();
   const results = await runLabs(labs, {
     rung,
-    params: values.param,
+    params,
     select: await selector(values),
     signal: io.signal,
     repeat: values.repeat,
@@ -181,15 +190,6 @@ async function selector(
   return (arm, lab) =>
     (values.arm === "all" || values.arm === arm.kind) &&
     (!values.short || mainArms(lab).includes(arm));
-}
-
-function checkParameters(given: Readonly<Record<string, number>>, labs: readonly Lab[]): void {
-  const known = new Set(labs.flatMap((lab) => Object.keys(lab.params)));
-  const unknown = Object.keys(given).find((name) => !known.has(name));
-  if (unknown !== undefined)
-    throw new UsageError(
-      `no parameter ${JSON.stringify(unknown)} here; there are: ${[...known].join(", ")}`,
-    );
 }
 
 await main({

@@ -47,13 +47,47 @@ describe("multiplex", () => {
     );
   });
 
+  it("shares among processes, each with its server, what one may not have descriptors for", async () => {
+    const finished = await run("multiplex", ["-c", "500", "--messages", "3", "--json"], {
+      through: ["prlimit", "--nofile=256:256"],
+    });
+    const result = lastJson(finished) as unknown as Result;
+    expect(finished.code).toBe(0);
+    expect(result).toMatchObject({
+      opened: { open: 500, failures: {} },
+      exchanged: { answered: 1_500 },
+      client: { processes: 3 },
+      server: { processes: 3 },
+      states: { clients: { ESTABLISHED: 500 }, server: { ESTABLISHED: 500 } },
+    });
+    for (const side of [result.client, result.server!])
+      expect(side.open.descriptors - side.before.descriptors).toBe(500);
+  });
+
+  it("leaves no process behind when it is interrupted with its connections in several of them", async () => {
+    const flags = ["-c", "23", "--processes", "2", "--messages", "100000000"];
+    const multiplex = start("multiplex", flags);
+    const crowds = (): number[] =>
+      allPids().filter((pid) => commandLine(pid).some((word) => word.endsWith("crowd-main.js")));
+    const before = crowds();
+    const ours = await until(
+      () => crowds().filter((pid) => !before.includes(pid)),
+      (pids) => pids.length === 2,
+    );
+    multiplex.child.kill("SIGINT");
+    expect((await multiplex.finished).code).toBe(130);
+    await until(crowds, (pids) => !ours.some((pid) => pids.includes(pid)));
+  });
+
   it("finds out before the start that the limit is too low, with the number needed", async () => {
-    const { code, stdout, stderr } = await run("multiplex", ["-c", "500"], {
+    const flags = ["-c", "500", "--processes", "1"];
+    const { code, stdout, stderr } = await run("multiplex", flags, {
       through: ["prlimit", "--nofile=256:256"],
     });
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
     expect(stderr).toContain("need about 564 descriptors");
     expect(stderr).toContain("the limit here is 256");
+    expect(stderr).toContain("multiplex --connections 500 --processes 3");
     expect(stderr).toContain("multiplex --connections 192");
   });
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * multiplex: hundreds to tens of thousands of connections at once, all exchanging messages, on one thread.
+ * multiplex: hundreds to a hundred thousand connections at once, all exchanging messages, on one thread as long as limits allow.
  *
  * WATCH   threads: the same number with one connection and with ten thousand
  * CAVEAT  memory per connection is what the process grew by: garbage not yet collected is in it
@@ -24,9 +24,14 @@ const flags = {
     about: "Size of a message",
     metavar: "BYTES",
   }),
+  processes: optional(integer(1, 64), {
+    about: "Share them among N processes, each with a server of its own",
+    metavar: "N",
+    defaultText: "as few as descriptors and ports allow",
+  }),
   turns: toggle({ about: "The same work one connection after the other, to compare" }),
   opening: flag(integer(1, 10_000), 128, {
-    about: "Handshakes under way at the same time",
+    about: "Handshakes under way at the same time, in each process",
     metavar: "N",
   }),
   host: flag(words, "127.0.0.1", { about: "Server to use", metavar: "HOST", env: "HOST" }),
@@ -46,11 +51,12 @@ const flags = {
 await main(
   command({
     name: "multiplex",
-    summary: "many connections at once, all exchanging messages, on one thread",
+    summary: "many connections at once, all exchanging messages, on few threads",
     flags,
     examples: [
       ["multiplex", "500 connections to a server of its own"],
-      ["multiplex --connections 10000", "ten thousand"],
+      ["multiplex --connections 10000", "ten thousand, on one thread"],
+      ["multiplex --connections 100000", "a hundred thousand, in several processes"],
       ["multiplex --turns", "the same messages, one connection at a time"],
     ],
     run: async (values, io) => {
@@ -66,6 +72,7 @@ await main(
         host: address,
         port: values.port,
         connections: values.connections,
+        processes: values.processes,
         messages: values.messages,
         messageBytes: values["message-bytes"],
         opening: values.opening,

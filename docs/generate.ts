@@ -11,6 +11,7 @@ import { dirname, join } from "node:path";
 import { format } from "prettier";
 import type { Lab } from "../lib/lab/define.ts";
 import { loadLabs } from "../lib/lab/load.ts";
+import { claimsPage, recordClaims } from "./claims-page.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const PROGRAMS = [
@@ -140,10 +141,12 @@ const labs = await loadLabs();
 const [, , task, ...named] = process.argv;
 if (task === "--record")
   record(labs.filter(({ name }) => named.length === 0 || named.includes(name)));
+if (task === "--record-claims") await recordClaims(named);
 const readme = join(ROOT, "README.md");
 const pages: readonly (readonly [path: string, text: string])[] = [
   [join(ROOT, "docs/reference/commands.md"), commandsPage()],
   [join(ROOT, "docs/symptoms.md"), symptomsPage(labs)],
+  [join(ROOT, "docs/concepts/claims-checked.md"), claimsPage(HINT)],
   ...labs.map((lab) => [join(ROOT, "docs/labs", `${lab.name}.md`), labPage(lab)] as const),
   [readme, withLabTable(readFileSync(readme, "utf8"), labs)],
 ];

@@ -39,7 +39,13 @@ const OWNERS: Readonly<Record<string, readonly string[]>> = {
   "cli-table3": ["lib/report"],
 };
 
-type Import = { readonly from: string; readonly to: string; readonly isType: boolean };
+type Import = {
+  readonly from: string;
+  readonly to: string;
+  readonly isType: boolean;
+  /** Loaded when it is needed: `await import()`. */
+  readonly isLazy: boolean;
+};
 
 const files = ["cmd", "lib"].flatMap((folder) =>
   readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" })
@@ -53,8 +59,13 @@ function importsOf(file: string): Import[] {
   const statics = text.matchAll(/^(?:import|export)\s+(type\s)?[^;]*?from\s+"([^"]+)";/gms);
   const dynamics = text.matchAll(/(?<!typeof )\bimport\(\s*"([^"]+)"/g);
   return [
-    ...[...statics].map(([, type, to]) => ({ from: file, to: to!, isType: type !== undefined })),
-    ...[...dynamics].map(([, to]) => ({ from: file, to: to!, isType: false })),
+    ...[...statics].map(([, type, to]) => ({
+      from: file,
+      to: to!,
+      isType: type !== undefined,
+      isLazy: false,
+    })),
+    ...[...dynamics].map(([, to]) => ({ from: file, to: to!, isType: false, isLazy: true })),
   ].map((found) => ({
     ...found,
     to: found.to.startsWith(".")
@@ -75,11 +86,13 @@ describe("rooms", () => {
       from: "cmd/client.ts",
       to: "lib/protocol/leave.ts",
       isType: false,
+      isLazy: false,
     });
     expect(imports).toContainEqual({
       from: "cmd/bomb.ts",
       to: "lib/programs/bomb.ts",
       isType: false,
+      isLazy: true,
     });
   });
 
@@ -101,6 +114,20 @@ describe("rooms", () => {
       return !(OWNERS[to] ?? []).some((place) => from === place || from.startsWith(`${place}/`));
     });
     expect(wrong).toEqual([]);
+  });
+
+  it("load no package before a command knows what it is to do: --help stays fast", () => {
+    const reached = (file: string, seen = new Set<string>()): ReadonlySet<string> => {
+      if (seen.has(file)) return seen;
+      seen.add(file);
+      for (const { from, to, isType, isLazy } of imports)
+        if (from === file && !isType && !isLazy) reached(to, seen);
+      return seen;
+    };
+    const early = files
+      .filter((file) => file.startsWith("cmd/"))
+      .flatMap((file) => [...reached(file)].filter((to) => to in OWNERS));
+    expect(early).toEqual([]);
   });
 
   it("have no cycle, file by file", () => {

@@ -1,7 +1,7 @@
 /**
  * flags: one table per command; parsing, types, help and docs all come from it.
  *
- * yargs splits the words and prints the help. It is not a check: `-c abc` gives NaN with exit code 0 and
+ * yargs splits the words, and no more. It is not a check: `-c abc` gives NaN with exit code 0 and
  * `-c 1 -c 2` an array. So every value arrives here as text and passes the check named in the table, whether
  * it came from the command line or from the environment.
  */
@@ -23,6 +23,8 @@ export type Flag<T = unknown> = {
   readonly alias?: string;
   /** What the help shows instead of the default value. */
   readonly defaultText?: string;
+  /** Heading of the help under which it stands. */
+  readonly group?: string;
 };
 
 /** A flag table: kebab-case name to flag. */
@@ -86,16 +88,11 @@ function quote(text: string): string {
 }
 
 /** How yargs has to see a flag: as text, whatever it means. */
-export function yargsOption(flag: Flag): Options {
-  const isSwitch = flag.metavar === undefined;
-  const shownDefault = flag.defaultText ?? (isSwitch ? undefined : flag.default);
+export function yargsOption({ metavar, alias }: Flag): Options {
+  const isSwitch = metavar === undefined;
   return {
     type: isSwitch ? "boolean" : "string",
-    describe: flag.env === undefined ? flag.about : `${flag.about} (env ${flag.env})`,
-    ...(flag.alias === undefined ? {} : { alias: flag.alias }),
-    ...(shownDefault === undefined
-      ? {}
-      : { defaultDescription: `${shownDefault as string | number}` }),
+    ...(alias === undefined ? {} : { alias }),
     ...(isSwitch ? {} : { requiresArg: true }),
   };
 }

@@ -5,27 +5,32 @@
  * check failed; 2 wrong usage or an unmet need; 70 a defect of ours; 128 + n ended by signal n (130 is Ctrl-C).
  */
 import { readFileSync } from "node:fs";
-import yargs, { type Argv } from "yargs";
+import type { Argv } from "yargs";
 import { checkedValues, FlagError, yargsOption, type Flags, type Values } from "./flags.ts";
+import { EXIT_CODES, helpText, type Helpful } from "./help.ts";
 import { processIo, type Io } from "./io.ts";
 
+/** What yargs found on a command line, unchecked. */
+type Given = Record<string, unknown> & { _: (string | number)[] };
+
 /** One command: a flag table, examples for the help, and what to do. */
-export type Command<F extends Flags> = {
-  readonly name: string;
-  readonly summary: string;
+export type Command<F extends Flags> = Helpful & {
   readonly flags: F;
-  /** Words after the flags, as shown in the help, for example `[NAME..]`. Without it none are taken. */
-  readonly words?: string;
-  /** Command lines with a trailing comment each. */
-  readonly examples: readonly (readonly [line: string, comment: string])[];
-  readonly run: (values: Values<F>, io: Io, words: readonly string[]) => Promise<number>;
+  /** Further flags, known only from the other words. Asked for when there is a flag that is not in the table, and for the help. */
+  readonly more?: (words: readonly string[], given: Given) => Promise<Flags>;
+  /** `more` has the values of further flags that were given. */
+  readonly run: (
+    values: Values<F>,
+    io: Io,
+    words: readonly string[],
+    more: Readonly<Record<string, unknown>>,
+  ) => Promise<number>;
 };
 
 /** A command as seen from outside, its flag types forgotten. */
 export type AnyCommand = {
   readonly name: string;
   readonly summary: string;
-  readonly help: () => Promise<string>;
   readonly main: (argv: readonly string[], io: Io) => Promise<number>;
 };
 
@@ -35,9 +40,6 @@ export type CommandGroup = {
   readonly summary: string;
   readonly commands: readonly AnyCommand[];
 };
-
-const EXIT_CODES =
-  "Exit codes: 0 fine; 1 a claim or check failed; 2 wrong usage or unmet need; 130 interrupted";
 
 /** Wrong usage. `code` is stable; the message says what, and what next. */
 export class UsageError extends Error {
@@ -50,7 +52,6 @@ export function command<F extends Flags>(command: Command<F>): AnyCommand {
   return {
     name: command.name,
     summary: command.summary,
-    help: () => parser(command).getHelp(),
     main: (argv, io) => runCommand(command, argv, io),
   };
 }
@@ -108,19 +109,56 @@ async function runCommand<F extends Flags>(
   argv: readonly string[],
   io: Io,
 ): Promise<number> {
-  refuseBadSwitches(command.flags, argv);
-  const given = parse(parser(command), argv);
-  if (given["help"] === true) {
-    io.out(await parser(command).getHelp());
+  const before = argv.slice(0, argv.includes("--") ? argv.indexOf("--") : undefined);
+  if (before.includes("--help")) {
+    const isBare = before.length === 1;
+    const more = isBare ? {} : await moreFlags(command, argv);
+    io.out(helpText({ ...command, flags: { ...command.flags, ...more } }));
     return 0;
   }
-  if (given["version"] === true) return printVersion(io);
+  if (before.includes("--version")) return printVersion(io);
+  refuseBadSwitches(command.flags, argv);
+  const more = await moreFlags(command, argv);
+  const given = parse(await parser({ ...command.flags, ...more }), argv);
   const words = given._.map(String);
   if (words.length > 0 && command.words === undefined)
     throw new UsageError(
       `${command.name} takes no words, got ${JSON.stringify(words[0])}; see --help`,
     );
-  return command.run(valuesOf(command.flags, given), io, words);
+  const asked = Object.entries(more).filter(([name]) => given[name] !== undefined);
+  return command.run(
+    valuesOf(command.flags, given),
+    io,
+    words,
+    valuesOf(Object.fromEntries(asked), given),
+  );
+}
+
+/** The further flags of this command line; none when nothing on it needs them. */
+async function moreFlags<F extends Flags>(
+  command: Command<F>,
+  argv: readonly string[],
+): Promise<Flags> {
+  if (command.more === undefined) return {};
+  const known = new Set(
+    Object.entries(command.flags).flatMap(([name, { alias }]) => [name, alias ?? name]),
+  );
+  const given = parse((await parser(command.flags)).strictOptions(false), argv);
+  const isHelp = given["help"] === true;
+  const strange = Object.keys(given).filter(
+    (name) => !["_", "$0", "help"].includes(name) && !known.has(name),
+  );
+  if (strange.length === 0 && !isHelp) return {};
+  const more = await command.more(given._.map(String), given);
+  const names = Object.keys(more);
+  const twice = names.find((name) => known.has(name));
+  if (twice !== undefined) throw new Error(`--${twice} would have two meanings`);
+  const unknown = strange.find((name) => !(name in more));
+  if (unknown !== undefined && names.length > 0)
+    throw new UsageError(
+      `unknown flag --${unknown}; here there are: ${names.map((name) => `--${name}`).join(", ")}; see --help`,
+    );
+  return more;
 }
 
 /** `--leak=banana` would count as true. */
@@ -135,8 +173,6 @@ function refuseBadSwitches(flags: Flags, argv: readonly string[]): void {
   }
 }
 
-type Given = Record<string, unknown> & { _: (string | number)[] };
-
 /** yargs throws some of its complaints past `fail`; all of them are about usage. */
 function parse(parser: Argv, argv: readonly string[]): Given {
   try {
@@ -147,18 +183,14 @@ function parse(parser: Argv, argv: readonly string[]): Given {
   }
 }
 
-function parser<F extends Flags>(command: Command<F>): Argv {
-  const options = Object.entries(command.flags).map(([name, flag]) => [name, yargsOption(flag)]);
+/** Loaded only when there is something to parse: it takes as long to load as Node takes to start. */
+async function parser(flags: Flags): Promise<Argv> {
+  const { default: yargs } = await import("yargs");
+  const options = Object.entries(flags).map(([name, flag]) => [name, yargsOption(flag)]);
   return yargs()
     .help(false)
     .version(false)
-    .scriptName(command.name)
-    .usage(
-      `${command.name}: ${command.summary}\n\nUsage: $0 [flags] ${command.words ?? ""}`.trimEnd(),
-    )
     .options(Object.fromEntries(options))
-    .option("help", { type: "boolean", describe: "Show this help" })
-    .option("version", { type: "boolean", describe: "Show the version" })
     .parserConfiguration({
       "duplicate-arguments-array": false,
       "camel-case-expansion": false,
@@ -170,15 +202,7 @@ function parser<F extends Flags>(command: Command<F>): Argv {
     .showHelpOnFail(false)
     .fail((message: string) => {
       throw new UsageError(`${message.replaceAll("\n", " ")}; see --help`);
-    })
-    .epilog(epilog(command))
-    .wrap(80);
-}
-
-function epilog<F extends Flags>({ examples }: Command<F>): string {
-  const width = Math.max(...examples.map(([line]) => line.length));
-  const lines = examples.map(([line, comment]) => `  ${line.padEnd(width)}  # ${comment}`);
-  return ["Examples:", ...lines, "", EXIT_CODES].join("\n");
+    });
 }
 
 function valuesOf<F extends Flags>(flags: F, given: Given): Values<F> {

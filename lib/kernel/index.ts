@@ -1,6 +1,7 @@
 /** kernel: what the kernel says, and the sandbox. */
 export * from "./counters.ts";
 export * from "./errors.ts";
+export * from "./memory.ts";
 export * from "./ports.ts";
 export * from "./process.ts";
 export * from "./procfile.ts";

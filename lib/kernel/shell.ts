@@ -8,14 +8,14 @@ import { readFileSync, statSync } from "node:fs";
 import { allPids, commandLine } from "./process.ts";
 import { networkNamespace, SANDBOX_VARIABLE } from "./sandbox.ts";
 
-/** The mark: the first process of a sandbox shell has this word on its command line. */
+/** The mark: the first argument of a sandbox shell's first program. Whatever makes the sandbox carries it further behind. */
 export const SHELL_MARK = "--tcp-failure-lab-shell";
 
 /** The pid of the first process of this user's sandbox shell, as seen from outside; undefined when there is none. */
 export function findShell(): number | undefined {
   const own = networkNamespace();
   return allPids().find(
-    (pid) => commandLine(pid).includes(SHELL_MARK) && isOurs(pid) && isElsewhere(pid, own),
+    (pid) => commandLine(pid)[2] === SHELL_MARK && isOurs(pid) && isElsewhere(pid, own),
   );
 }
 
@@ -27,7 +27,7 @@ function isOurs(pid: number): boolean {
   }
 }
 
-/** setpriv and unshare carry the mark too while they wait, but they, or their children, are not in a namespace of their own pids. */
+/** Seen from within, it has the pid 1. */
 function isElsewhere(pid: number, own: string): boolean {
   try {
     const isFirst = /^NSpid:\t\d+(\t\d+)*\t1$/m.test(readFileSync(`/proc/${pid}/status`, "latin1"));

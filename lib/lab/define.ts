@@ -1,8 +1,29 @@
 /** define: what a lab is. One file in lib/labs/ is one failure mode; this is its shape. */
 import type { Bench } from "./bench.ts";
 
-/** Numbers that a user may change: name to default and meaning, unit included. */
-export type Params = Readonly<Record<string, readonly [fallback: number, about: string]>>;
+/** What labs are about, in the order in which a list shows them. No lab may have the name of a tag. */
+export const TAGS = {
+  ports: "local ports that are used up, taken, or slow to find",
+  closing: "how connections end, and what stays behind",
+  descriptors: "descriptors, and the processes that hold them",
+  queues: "connections that wait for accept()",
+  handshakes: "connections that do not come about",
+  data: "what becomes of the bytes",
+  peers: "the other end, and what lies in between",
+} as const;
+
+/** One of them. */
+export type Tag = keyof typeof TAGS;
+
+/** A whole number that a user may change: its default, its meaning, unit included, and what it may be; else 1 to 100,000. */
+export type Param = readonly [
+  fallback: number,
+  about: string,
+  range?: readonly [low: number, high: number],
+];
+
+/** Name to parameter. The name is that of a flag: `--ports`. */
+export type Params = Readonly<Record<string, Param>>;
 
 /** The present values of the parameters. */
 export type ParamValues<P extends Params> = { readonly [K in keyof P]: number };
@@ -41,6 +62,8 @@ export type LabDefinition<P extends Params> = {
   /** The name of the file. */
   readonly name: string;
   readonly summary: string;
+  /** What it is about; lists show it under the first one. */
+  readonly tags: readonly [Tag] | readonly [Tag, Tag];
   readonly params: P;
   readonly story: Story;
   readonly arms: {
@@ -55,6 +78,7 @@ export type LabDefinition<P extends Params> = {
 export type Lab = {
   readonly name: string;
   readonly summary: string;
+  readonly tags: readonly [Tag, ...Tag[]];
   readonly params: Params;
   readonly story: Story;
   readonly arms: readonly (Arm<Params> & { readonly kind: ArmKind })[];
@@ -75,7 +99,7 @@ export function defineLab<const P extends Params>(definition: LabDefinition<P>):
     ...fixed.map((arm) => ({ kind: "fixed" as const, ...arm })),
     ...myth.map((arm) => ({ kind: "myth" as const, ...arm })),
   ];
-  const { name, summary, params, story } = definition;
+  const { name, summary, tags, params, story } = definition;
   // An arm asks only for the parameters that its own lab declares, so seen from outside it takes any.
-  return { name, summary, params, story, arms: arms as unknown as Lab["arms"] };
+  return { name, summary, tags, params, story, arms: arms as unknown as Lab["arms"] };
 }

@@ -4,6 +4,7 @@ export * from "./claim.ts";
 export * from "./define.ts";
 export * from "./events.ts";
 export * from "./load.ts";
+export * from "./parameters.ts";
 export * from "./result.ts";
 export * from "./run.ts";
 export { startServer, type RunningServer } from "./program.ts";

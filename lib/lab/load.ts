@@ -2,7 +2,7 @@
 import { readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { NeedsError } from "../kernel/errors.ts";
-import type { Lab } from "./define.ts";
+import { TAGS, type Lab } from "./define.ts";
 
 const FOLDER = new URL("../labs/", import.meta.url);
 
@@ -14,11 +14,14 @@ export function labNames(): readonly string[] {
     .sort();
 }
 
-/** Loads one lab. Throws NeedsError, naming all of them, when there is none of that name. */
+/** Loads one lab. Throws NeedsError, naming all of them and all tags, when there is none of that name. */
 export async function loadLab(name: string): Promise<Lab> {
   const names = labNames();
   if (!names.includes(name))
-    throw new NeedsError(`there is no lab ${JSON.stringify(name)}; there are: ${names.join(", ")}`);
+    throw new NeedsError(
+      `there is no lab ${JSON.stringify(name)}; there are: ${names.join(", ")}; ` +
+        `and groups of them: ${Object.keys(TAGS).join(", ")}`,
+    );
   const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
   const module = (await import(new URL(`${name}.${extension}`, FOLDER).href)) as { default: Lab };
   if (module.default.name !== name)
@@ -28,7 +31,33 @@ export async function loadLab(name: string): Promise<Lab> {
   return module.default;
 }
 
-/** Loads all labs, or those named. */
-export function loadLabs(names: readonly string[] = labNames()): Promise<readonly Lab[]> {
-  return Promise.all(names.map(loadLab));
+/** Loads all labs, in the order of their names. */
+export function loadLabs(): Promise<readonly Lab[]> {
+  return Promise.all(labNames().map(loadLab));
+}
+
+/** Loads the labs that `words` name, and those that carry a tag among `words`; each once, in the order of the words. */
+export async function chooseLabs(words: readonly string[]): Promise<readonly Lab[]> {
+  const all = words.some(isTag) ? await loadLabs() : [];
+  const chosen = await Promise.all(
+    words.map(async (word) =>
+      isTag(word)
+        ? all.filter(({ tags }) => tags.some((tag) => tag === word))
+        : [await loadLab(word)],
+    ),
+  );
+  return [...new Set(chosen.flat())];
+}
+
+function isTag(word: string): boolean {
+  return Object.hasOwn(TAGS, word);
+}
+
+/** The labs in groups: each under the first of its tags, in the order of the tags. */
+export function grouped(
+  labs: readonly Lab[],
+): readonly (readonly [tag: string, about: string, labs: readonly Lab[]])[] {
+  return Object.entries(TAGS)
+    .map(([tag, about]) => [tag, about, labs.filter(({ tags }) => tags[0] === tag)] as const)
+    .filter(([, , members]) => members.length > 0);
 }

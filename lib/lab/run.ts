@@ -7,13 +7,14 @@ import type { ArmOrder } from "./arm.ts";
 import type { Claim } from "./claim.ts";
 import type { ArmKind, Lab } from "./define.ts";
 import type { ArmEvent, Sample } from "./events.ts";
+import { parameterValues } from "./parameters.ts";
 import { partCommand } from "./program.ts";
 import { armVerdict, labVerdict, thinnedOut, type ArmResult, type LabResult } from "./result.ts";
 
 /** How to run. */
 export type RunOptions = {
   readonly rung: Rung;
-  /** Other values for the lab's parameters. */
+  /** Other values for parameters; those that the lab does not have mean others. */
   readonly params?: Readonly<Record<string, number>>;
   /** Only these arms; all without it. */
   readonly select?: (arm: Lab["arms"][number], lab: Lab) => boolean;
@@ -30,8 +31,7 @@ const ARM_DEADLINE_MS = 60_000;
 /** Runs a lab. Resolves with what was shown so far when `signal` is aborted; rejects only for defects of the engine. */
 export async function runLab(lab: Lab, options: RunOptions): Promise<LabResult> {
   const startMs = performance.now();
-  const defaults = Object.entries(lab.params).map(([name, [fallback]]) => [name, fallback]);
-  const params = { ...(Object.fromEntries(defaults) as Record<string, number>), ...options.params };
+  const params = parameterValues(lab, options.params);
   const arms: ArmResult[] = [];
   for (const [index, arm] of lab.arms.entries()) {
     if (options.signal.aborted) break;

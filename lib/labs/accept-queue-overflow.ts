@@ -181,7 +181,8 @@ const abortOnOverflow = {
 export default defineLab({
   name: "accept-queue-overflow",
   summary: "a full accept queue drops SYNs: connects take seconds, nobody gets an error",
-  params: { clients: [40, "clients that come while the server is blocked"] },
+  tags: ["queues"],
+  params: { clients: [40, "clients that come while the server is blocked", [10, 128]] },
   story: {
     see: "9 of 40 clients are connected at once, although the server has accepted none of them; the others take a second or more.",
     why:

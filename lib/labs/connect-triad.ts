@@ -190,6 +190,7 @@ const timeoutAlone = {
 export default defineLab({
   name: "connect-triad",
   summary: "refused, dropped, rejected: three causes of a failed connect, told apart",
+  tags: ["handshakes"],
   params: { clients: [23, "clients for each cause"] },
   story: {
     see: "A closed port and a rejecting firewall answer at once, with ECONNREFUSED or EHOSTUNREACH; a dropping one lets connect() wait.",

@@ -165,6 +165,7 @@ const keepAlive = {
 export default defineLab({
   name: "fin-wait-2",
   summary: "FIN_WAIT2 ends after tcp_fin_timeout, unless somebody still owns it",
+  tags: ["closing"],
   params: { clients: [23, "connections"] },
   story: {
     see: "Half-closed sockets stay in FIN_WAIT2 for as long as the peer does not close; closed ones vanish after tcp_fin_timeout.",

@@ -234,6 +234,7 @@ const portCheck = {
 export default defineLab({
   name: "ghost-connection",
   summary: "connected at the client, unknown to the server: writes succeed into a void",
+  tags: ["queues", "handshakes"],
   params: {},
   story: {
     see: "Three clients are in ESTABLISHED and write without an error. The server has them in SYN_RECV, drops what they send, and forgets them.",

@@ -191,6 +191,7 @@ const httpClose = {
 export default defineLab({
   name: "graceful-shutdown-hang",
   summary: "server.close() waits for idle connections, and they never end",
+  tags: ["descriptors", "closing"],
   params: { clients: [23, "clients that keep their connections"] },
   story: {
     see: "After server.close() nobody listens any more, new clients are refused, and the process does not end: all idle connections are still there.",

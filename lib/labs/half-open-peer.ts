@@ -199,6 +199,7 @@ const keepAliveSysctls = {
 export default defineLab({
   name: "half-open-peer",
   summary: "a peer that vanished without a FIN: whoever only reads waits for ever",
+  tags: ["peers"],
   params: { clients: [23, "connections"] },
   story: {
     see: "The server is gone, and every client is still in ESTABLISHED: no timer, no event, no error.",

@@ -182,6 +182,7 @@ const switchedOff = {
 export default defineLab({
   name: "happy-eyeballs",
   summary: "two addresses and a slow network: the right one is given up after 250 ms",
+  tags: ["handshakes"],
   params: { clients: [23, "clients"] },
   story: {
     see: "Connects fail with an AggregateError (ETIMEDOUT) after 250 ms, although the server would have answered after a second.",

@@ -176,7 +176,8 @@ const largerBuffer = {
 export default defineLab({
   name: "head-of-line",
   summary: "one lost packet holds up all streams that share its connection",
-  params: { streams: [7, "streams; at most 9 fit into the first window"] },
+  tags: ["data"],
+  params: { streams: [7, "streams; at most 9 fit into the first window", [2, 9]] },
   story: {
     see: "Six of seven streams have lost nothing, and none of them is answered before the first one's lost packet is repeated.",
     why:

@@ -42,8 +42,7 @@ bind($s, pack_sockaddr_in($port, INADDR_LOOPBACK)) or die; listen($s, 128) or di
 my $pid = $child ? fork : -1;
 if ($pid == 0) { close STDOUT; exec "sleep", "30" }
 print +(unpack_sockaddr_in(getsockname $s))[0], " $pid\\n";
-my $text;
-while (accept(my $c, $s)) { sysread($c, $text, 4096) and syswrite($c, $text); close $c }
+while (accept(my $c, $s)) { my $text; sysread($c, $text, 4096) and syswrite($c, $text); close $c }
 `;
 
 /** How the server is written. */
@@ -256,6 +255,7 @@ const reusePort = {
 export default defineLab({
   name: "inherited-listener",
   summary: "a child keeps the listening socket: EADDRINUSE after the server's death",
+  tags: ["descriptors"],
   params: { clients: [23, "clients"] },
   story: {
     see: "The server is dead, its port still listens and belongs to sleep. A restart fails with EADDRINUSE; clients connect and are never answered.",

@@ -127,6 +127,7 @@ const twReuse = {
 export default defineLab({
   name: "local-address-exhaustion",
   summary: "bind before connect: one connection per port, then EADDRINUSE",
+  tags: ["ports"],
   params: { ports: [64, "size of the ephemeral port range; the default of Linux is 28232"] },
   story: {
     see: "With localAddress each local port serves one connection, whatever its destination; the next attempt fails with EADDRINUSE.",

@@ -215,6 +215,7 @@ export default defineLab({
   name: "loss-and-rto",
   summary:
     "one lost packet costs 200 ms when nothing comes behind it, and more when it is lost again",
+  tags: ["data"],
   params: { messages: [23, "messages of ten bytes"] },
   story: {
     see: "Every fifth packet is lost and every byte arrives. But each loss takes 200 ms in request-and-answer traffic, and nothing at all in a stream.",

@@ -13,11 +13,11 @@ import type { Bench } from "../lab/bench.ts";
 import { atLeast, atMost } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
 import { withSockets, type Line, type OwnSockets } from "../lab/network.ts";
+import { encodeFrame, FrameDecoder } from "../protocol/json/frames.ts";
 import type { SocketRecord } from "../sockets/record.ts";
 
 const SMALL_BYTES = 23;
 const LARGE_BYTES = 200_003;
-const HEADER_BYTES = 4;
 const PAUSE_MS = 5;
 
 type Params = { readonly messages: number };
@@ -132,22 +132,14 @@ const control = {
   },
 };
 
-/** A message with its length before it: four bytes, big-endian. */
-function framed(message: Buffer): Buffer {
-  const header = Buffer.alloc(HEADER_BYTES);
-  header.writeUInt32BE(message.length);
-  return Buffer.concat([header, message]);
-}
-
 /** The messages of a stream that was cut anywhere. */
 function unframed({ chunks }: Received): readonly Buffer[] {
+  const decoder = new FrameDecoder();
   const messages: Buffer[] = [];
-  let rest: Buffer = Buffer.concat(chunks);
-  while (rest.length >= HEADER_BYTES) {
-    const end = HEADER_BYTES + rest.readUInt32BE(0);
-    if (rest.length < end) break;
-    messages.push(rest.subarray(HEADER_BYTES, end));
-    rest = rest.subarray(end);
+  for (const chunk of chunks) {
+    decoder.push(chunk);
+    for (let frame = decoder.next(); frame !== undefined; frame = decoder.next())
+      messages.push(frame.payload);
   }
   return messages;
 }
@@ -157,7 +149,7 @@ const lengthPrefix = {
   run: async (bench: Bench, { messages }: Params) => {
     await withSockets(async (own) => {
       const sent = [...repeated(messages, SMALL_BYTES), ...repeated(messages, LARGE_BYTES)];
-      const frames = sent.map(framed);
+      const frames = sent.map((message) => encodeFrame(message));
       const received = bench.predict("messages received whole", sent.length);
       const events = bench.predict("'data' events they came in", atLeast(1), "it does not matter");
       const result = await send(bench, own, {
@@ -197,6 +189,7 @@ const noDelay = {
 export default defineLab({
   name: "message-boundaries",
   summary: "one write is not one read: messages stick together and break",
+  tags: ["data"],
   params: { messages: [23, "messages of each size"] },
   story: {
     see: "Small messages arrive several at a time, large ones in parts; all bytes are there, in order, and their borders are not.",

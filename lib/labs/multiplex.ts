@@ -126,6 +126,7 @@ const control = {
 export default defineLab({
   name: "multiplex",
   summary: "thousands of connections on one thread, as long as descriptors last",
+  tags: ["descriptors"],
   params: {
     few: [500, "connections"],
     many: [5000, "connections in the larger arm"],

@@ -234,6 +234,7 @@ const defaultKeepAlive = {
 export default defineLab({
   name: "nat-idle-timeout",
   summary: "a router forgets a silent connection; both ends believe in it",
+  tags: ["peers"],
   params: { clients: [7, "connections through the router"] },
   story: {
     see: "Both ends show ESTABLISHED. A write after a silence succeeds, nothing comes back, and much later the program gets ETIMEDOUT.",

@@ -186,6 +186,7 @@ const finTimeout = {
 export default defineLab({
   name: "orphans",
   summary: "closed sockets whose peer does not read: nobody's, and still in memory",
+  tags: ["closing"],
   params: { clients: [23, "clients"] },
   story: {
     see: "The clients have closed, FIN_WAIT1 stays: no process owns these sockets, and each keeps its whole send queue in the kernel's memory.",

@@ -143,6 +143,7 @@ const finTimeout = {
 export default defineLab({
   name: "ownerless-close-wait",
   summary: "CLOSE_WAIT that no process owns: the connections were never accepted",
+  tags: ["descriptors", "queues"],
   params: { clients: [23, "clients that come and go while the server is stopped"] },
   story: {
     see: "CLOSE_WAIT rows without a process, as many as wait in the accept queue; the clients saw no error at all.",

@@ -219,6 +219,7 @@ const smallWrites = {
 export default defineLab({
   name: "pmtu-black-hole",
   summary: "large packets vanish on the path, small ones do not: uploads hang",
+  tags: ["data"],
   params: { clients: [5, "small requests, and as many uploads"] },
   story: {
     see: "Every connect() succeeds, every short request is answered, and every upload hangs with a full Send-Q until ETIMEDOUT.",

@@ -144,6 +144,7 @@ const outside = {
 export default defineLab({
   name: "port-in-use",
   summary: "EADDRINUSE although nobody listens: an outgoing connection has the port",
+  tags: ["ports"],
   params: { ports: [64, "size of the ephemeral port range; the default of Linux is 28232"] },
   story: {
     see: "listen() fails with EADDRINUSE, and no listener is to be found: the port is the local end of somebody's outgoing connection.",

@@ -144,7 +144,14 @@ const twoDestinations = {
 export default defineLab({
   name: "port-search-cliff",
   summary: "connect() slows down many times once half of the ports are in use",
-  params: { ports: [4000, "size of the ephemeral port range; the default of Linux is 28232"] },
+  tags: ["ports"],
+  params: {
+    ports: [
+      4000,
+      "size of the ephemeral port range; the default of Linux is 28232",
+      [1_000, 18_000],
+    ],
+  },
   story: {
     see: "The median of connect() is flat until the range is half full; from there on it is many times higher, and no error says why.",
     why:

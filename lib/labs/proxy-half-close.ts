@@ -213,6 +213,7 @@ const nodesDefault = {
 export default defineLab({
   name: "proxy-half-close",
   summary: "a proxy that does not pass a FIN on leaks connections in pairs",
+  tags: ["closing"],
   params: { clients: [23, "clients that send a request and a FIN"] },
   story: {
     see: "For each client one CLOSE_WAIT and one ESTABLISHED stay at the proxy, and one FIN_WAIT2 at the client. Nobody is answered, no timer runs.",

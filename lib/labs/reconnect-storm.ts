@@ -227,7 +227,8 @@ const withoutJitter = {
 export default defineLab({
   name: "reconnect-storm",
   summary: "dropped clients come back all at once, and keep each other out",
-  params: { clients: [67, "clients"] },
+  tags: ["handshakes", "queues"],
+  params: { clients: [67, "clients", [23, LARGE_BACKLOG]] },
   story: {
     see: "A server that can accept 67 clients in a third of a second drops most of their SYNs, and drops them again when they return together.",
     why:

@@ -216,6 +216,7 @@ const endFirst = {
 export default defineLab({
   name: "reset-close",
   summary: "closing with a RST avoids TIME_WAIT, and loses what was not yet sent",
+  tags: ["closing"],
   params: {
     clients: [23, "connections"],
     kib: [256, "KiB that each client writes; more than the peer's kernel takes unread"],

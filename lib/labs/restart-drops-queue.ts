@@ -134,6 +134,7 @@ const closeAtOnce = {
 export default defineLab({
   name: "restart-drops-queue",
   summary: "a server that ends resets every connection in its accept queue",
+  tags: ["queues"],
   params: { clients: [23, "clients in the accept queue"] },
   story: {
     see: "All clients are connected and have sent their requests; the server ends, and each of them gets ECONNRESET.",

@@ -150,6 +150,7 @@ const check = {
 export default defineLab({
   name: "self-connect",
   summary: "a client that retries a dead local port ends up connected to itself",
+  tags: ["ports", "handshakes"],
   params: {
     ports: [16, "size of the ephemeral port range; the default of Linux is 28232"],
     attempts: [2000, "attempts at most"],

@@ -182,6 +182,7 @@ const idleTimeout = {
 export default defineLab({
   name: "slowloris",
   summary: "clients that send a byte now and then fill a server that is idle",
+  tags: ["peers"],
   params: { slow: [23, "slow clients; the server has room for as many"] },
   story: {
     see: "All places are taken by clients that send some 25 bytes a second; the server computes nothing, and good clients are cut off.",

@@ -177,6 +177,7 @@ const tcpKeepAlive = {
 export default defineLab({
   name: "stale-keep-alive",
   summary: "a request on a pooled connection that the server closes: ECONNRESET, 502",
+  tags: ["peers", "closing"],
   params: { clients: [23, "clients, each with one pooled connection"] },
   story: {
     see: "Requests on reused connections fail with ECONNRESET although the server is up and answers every new connection.",

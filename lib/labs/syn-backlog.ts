@@ -236,6 +236,7 @@ const sysctlAlone = {
 export default defineLab({
   name: "syn-backlog",
   summary: "unfinished handshakes fill the SYN queue and shut everybody out",
+  tags: ["handshakes", "queues"],
   params: { strangers: [23, "clients that never get their SYN-ACK"] },
   story: {
     see: "Seven handshakes that never finish, and an honest client's connect() ends in ETIMEDOUT although the server has nothing to do.",

@@ -116,6 +116,7 @@ const asCure = {
 export default defineLab({
   name: "time-wait-buckets",
   summary: "above tcp_max_tw_buckets TIME_WAIT sockets vanish, and nobody is told",
+  tags: ["closing"],
   params: {
     connections: [199, "connections, one after the other"],
     buckets: [23, "tcp_max_tw_buckets; the default grows with memory, up to 262144"],

@@ -118,7 +118,7 @@ const reuseConnections = {
     shrinkPorts(bench, ports);
     await bench.server();
     const connections = 4;
-    const requests = ports * 2;
+    const requests = connections * Math.ceil(ports / 2);
     const echoes = bench.predict("requests answered", requests);
     const handshakes = bench.predict(
       "handshakes counted by the kernel (TcpActiveOpens)",
@@ -142,8 +142,11 @@ const twReuse = {
     bench.say(
       `At ${rate} connections per second fewer than ${ports} ports are used in that second.`,
     );
-    const reused = bench.predict("connections beyond the port range", ports / 4);
-    const result = await bombWithoutError(bench, ports + ports / 4, ["--rate", `${rate}`]);
+    const reused = bench.predict("connections beyond the port range", Math.ceil(ports / 4));
+    const result = await bombWithoutError(bench, ports + Math.ceil(ports / 4), [
+      "--rate",
+      `${rate}`,
+    ]);
     reused.measured(result.successes - ports);
   },
 };
@@ -187,7 +190,10 @@ const finTimeout = {
 export default defineLab({
   name: "time-wait-exhaustion",
   summary: "a client that opens and closes fast runs out of ports",
-  params: { ports: [1000, "size of the ephemeral port range; the default of Linux is 28232"] },
+  tags: ["ports", "closing"],
+  params: {
+    ports: [1000, "size of the ephemeral port range; the default of Linux is 28232", [23, 12_000]],
+  },
   story: {
     see: "connect() succeeds once for every port of the range, then fails with EADDRNOTAVAIL, although the server is idle.",
     why:

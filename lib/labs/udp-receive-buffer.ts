@@ -45,8 +45,7 @@ socket.bind(0, "127.0.0.1", () => console.log(socket.address().port));
 type Receiver = { readonly process: ChildProcess; readonly port: number };
 
 async function nextNumber(process: ChildProcess): Promise<number> {
-  const [line] = (await once(process.stdout as NodeJS.ReadableStream, "data")) as [Buffer];
-  return Number(line.toString());
+  return Number(await once(process.stdout as NodeJS.ReadableStream, "data"));
 }
 
 async function startReceiver(bufferBytes: number): Promise<Receiver> {
@@ -245,6 +244,7 @@ const largerSendBuffer = {
 export default defineLab({
   name: "udp-receive-buffer",
   summary: "UDP loses datagrams at a busy receiver and tells nobody; TCP makes the sender wait",
+  tags: ["data"],
   params: { datagrams: [307, "datagrams in a burst"] },
   story: {
     see: "307 datagrams are sent without an error, about half of them reach the program, the others are counted in UdpRcvbufErrors.",

@@ -122,6 +122,7 @@ const softLimit = {
 export default defineLab({
   name: "ulimit",
   summary: "the descriptor limit is the number of connections, less what is open already",
+  tags: ["descriptors"],
   params: {
     soft: [64, "lower limit"],
     hard: [256, "upper limit"],

@@ -147,6 +147,7 @@ const endFirst = {
 export default defineLab({
   name: "unread-close-reset",
   summary: "closing with unread data sends a RST instead of a FIN",
+  tags: ["closing"],
   params: {
     clients: [7, "uploads at the same time"],
     kib: [16384, "KiB of each; more than both kernels can queue"],

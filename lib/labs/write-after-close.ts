@@ -166,6 +166,7 @@ const tryCatch = {
 export default defineLab({
   name: "write-after-close",
   summary: "the first write to a closed peer succeeds, the second is EPIPE",
+  tags: ["closing"],
   params: { clients: [23, "connections"] },
   story: {
     see: "A write after the peer has closed reports success; the next one fails with EPIPE, and without a listener Node exits with 1.",

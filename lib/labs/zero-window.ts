@@ -187,6 +187,7 @@ const retries = {
 export default defineLab({
   name: "zero-window",
   summary: "a reader that stops, and a sender whose memory grows instead",
+  tags: ["data"],
   params: { mib: [24, "MiB that the client writes; several times what both kernels can queue"] },
   story: {
     see: "write() goes on without an error and returns false; most of the data stays in the sender's own memory, and Send-Q stands still.",

@@ -1,7 +1,8 @@
 /** bomb: open and close connections between two looks at the kernel. Prints nothing. */
-import { counterDelta, readCounters, readSockstat } from "../kernel/counters.ts";
+import { counterDelta, parseSockstat, readCounters } from "../kernel/counters.ts";
 import { predictExhaustion, type Exhaustion } from "../kernel/exhaustion.ts";
 import { ephemeralPorts, timeWaitReuse } from "../kernel/ports.ts";
+import { openProcFile } from "../kernel/procfile.ts";
 import { Churn, type ChurnOptions, type ChurnResult } from "../protocol/churn.ts";
 import { procTexts, readProcNet } from "../sockets/capture.ts";
 import { procListenerView } from "../sockets/listener.ts";
@@ -81,18 +82,22 @@ async function explode(
 ): Promise<BombResult> {
   const before = sides(options.ports);
   const counters = readCounters();
-  const timeWaitBefore = readSockstat().timeWait;
+  // Asked a thousand times per second: it stays open.
+  const sockstat = openProcFile("/proc/self/net/sockstat");
+  const timeWait = (): number => parseSockstat(sockstat.read()).timeWait;
+  const timeWaitBefore = timeWait();
   const fillLevel = (): number =>
-    Math.min(1, (readSockstat().timeWait - timeWaitBefore) / Math.max(1, predicted.capacity));
+    Math.min(1, (timeWait() - timeWaitBefore) / Math.max(1, predicted.capacity));
   const churn = new Churn({ ...options, fillLevel });
   const startMs = performance.now();
   const timer = setInterval(() => {
     const { successes } = churn.progress;
     const perSecond = (successes * 1_000) / (performance.now() - startMs);
-    onProgress({ successes, perSecond, timeWait: readSockstat().timeWait, fill: fillLevel() });
+    onProgress({ successes, perSecond, timeWait: timeWait(), fill: fillLevel() });
   }, everyMs);
   const result = await churn.run();
   clearInterval(timer);
+  sockstat.close();
   return {
     ...result,
     destination: options.ports.map((port) => `${options.host}:${port}`).join(", "),

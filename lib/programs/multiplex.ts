@@ -1,5 +1,6 @@
-/** multiplex: many connections at once, and what they cost both sides. Prints nothing. */
+/** multiplex: many connections at once, and what they cost both sides and the kernel. Prints nothing. */
 import { NeedsError } from "../kernel/errors.ts";
+import { kernelMemory, type KernelMemory } from "../kernel/memory.ts";
 import { ephemeralPorts } from "../kernel/ports.ts";
 import {
   descriptorLimit,
@@ -9,9 +10,14 @@ import {
   type Pid,
 } from "../kernel/process.ts";
 import { startServer } from "../lab/program.ts";
-import { Crowd, type Exchanged, type Opened } from "../protocol/crowd.ts";
-import { readProcNet } from "../sockets/capture.ts";
+import { Crowd, type Opened } from "../protocol/crowd.ts";
+import { procTexts, readProcNet } from "../sockets/capture.ts";
+import { procListenerView } from "../sockets/listener.ts";
 import { takenPorts } from "../sockets/taken-ports.ts";
+import type { BothSides } from "./bomb.ts";
+import type { CrowdPlan } from "./crowd-main.ts";
+import { gather, type ExchangedByAll } from "./crowds.ts";
+import { keepYoungGenerationSmall } from "./heap.ts";
 
 /** What to do. */
 export type MultiplexOptions = {
@@ -19,34 +25,44 @@ export type MultiplexOptions = {
   /** Port of a server that is there already; undefined to start one. */
   readonly port: number | undefined;
   readonly connections: number;
+  /** Processes to share the connections among, and as many servers; undefined for as few as the limits allow. */
+  readonly processes: number | undefined;
   readonly messages: number;
   readonly messageBytes: number;
-  /** Handshakes under way at the same time. */
+  /** Handshakes under way at the same time, in each process. */
   readonly opening: number;
   /** All at once, or, to compare, one connection after the other. */
   readonly how: "at-once" | "in-turns";
   readonly signal: AbortSignal;
 };
 
-/** One process at one instant. */
+/** The processes of one side at one instant, added up. */
 export type ProcessView = {
   readonly threads: number;
   readonly rssBytes: number;
   readonly descriptors: number;
 };
 
-/** A process before the connections were opened, and with all of them open. */
-export type SideView = { readonly before: ProcessView; readonly open: ProcessView };
+/** One side before the connections were opened, and with all of them open. */
+export type SideView = {
+  readonly processes: number;
+  readonly before: ProcessView;
+  readonly open: ProcessView;
+};
 
 /** Everything that multiplex knows at its end. */
 export type MultiplexResult = {
   readonly connections: number;
   readonly how: "at-once" | "in-turns";
   readonly opened: Opened;
-  readonly exchanged: Exchanged;
+  readonly exchanged: ExchangedByAll;
   readonly client: SideView;
   /** Undefined when the server does not run on this machine, or belongs to somebody else. */
   readonly server: SideView | undefined;
+  /** Of the whole machine. */
+  readonly kernel: { readonly before: KernelMemory; readonly open: KernelMemory };
+  /** Both ends of the connections, as far as they are on this machine, when all messages had been exchanged. */
+  readonly states: BothSides;
 };
 
 /** Descriptors that a Node process may need beside its sockets, with room to spare. */
@@ -57,26 +73,54 @@ export const SPARE_DESCRIPTORS = 64;
  * descriptor limit or the port range is too small.
  */
 export async function multiplex(options: MultiplexOptions): Promise<MultiplexResult> {
-  if (options.how === "at-once") checkLimits(options.connections);
-  const server = await serverOf(options.port);
+  keepYoungGenerationSmall();
+  const shares = options.how === "at-once" ? sharesOf(options) : [options.connections];
+  const servers = await serversOf(shares.length, options.port);
   try {
-    if (options.how === "at-once") checkPorts(options.connections, options.host, server.port);
-    return await meet(options, server);
+    if (options.how === "at-once")
+      servers.forEach(({ port }, index) => checkPorts(shares[index] ?? 0, options.host, port));
+    return await meet(options, shares, servers);
   } finally {
-    await server.stop();
+    await Promise.all(servers.map(({ stop }) => stop()));
   }
 }
 
+/**
+ * How many connections each process is to have. A server of somebody else's is one process, and so are then we; with servers of our
+ * own each process of ours gets one for itself, for a destination has no more than one connection for each local port.
+ */
+function sharesOf({ connections, processes, port }: MultiplexOptions): readonly number[] {
+  const count = port === undefined ? (processes ?? neededProcesses(connections)) : 1;
+  const share = Math.ceil(connections / count);
+  checkLimits(connections, share);
+  return Array.from({ length: count }, (_, index) =>
+    Math.max(0, Math.min(share, connections - index * share)),
+  ).filter((each) => each > 0);
+}
+
+/**
+ * connect() looks at one half of the port range first, the ports of one parity, and only when it has tried all of them at the other:
+ * connections beyond that half take a hundred times longer to open. See docs/labs/port-search-cliff.md.
+ */
+function neededProcesses(connections: number): number {
+  const most = Math.min(
+    descriptorLimit().soft - SPARE_DESCRIPTORS,
+    ephemeralPorts().ports.length / 2,
+  );
+  return Math.ceil(connections / Math.max(1, Math.floor(most)));
+}
+
 /** Finds out before the start what would otherwise be EMFILE in the middle, and in silence on the server's side. */
-function checkLimits(connections: number): void {
+function checkLimits(connections: number, share: number): void {
   const { soft } = descriptorLimit();
-  const needed = connections + SPARE_DESCRIPTORS;
+  const needed = share + SPARE_DESCRIPTORS;
   if (soft >= needed) return;
   const possible = Math.max(1, soft - SPARE_DESCRIPTORS);
   throw new NeedsError(
-    `${connections} connections need about ${needed} descriptors in each process; the limit here is ${soft}.\n` +
+    `${share} connections need about ${needed} descriptors in each process; the limit here is ${soft}.\n` +
       `  Raise the hard limit: ulimit -Hn ${needed} (as root), LimitNOFILE=${needed} (systemd),\n` +
       `  --ulimit nofile=${needed} (docker). Node raises the soft limit by itself.\n` +
+      `  Or share them: multiplex --connections ${connections} --processes ${Math.ceil(connections / possible)}, without --port.\n` +
       `  Or take fewer: multiplex --connections ${possible}`,
   );
 }
@@ -99,41 +143,92 @@ type Server = {
   readonly stop: () => Promise<unknown>;
 };
 
-async function serverOf(port: number | undefined): Promise<Server> {
-  if (port === undefined)
-    return startServer(["--host", "127.0.0.1", "--port", "0", "--backlog", "4096"]);
+const NEVER_MS = 2 ** 31 - 1;
+
+async function serversOf(count: number, port: number | undefined): Promise<readonly Server[]> {
+  if (port === undefined) {
+    const flags = ["--host", "127.0.0.1", "--port", "0", "--backlog", "4096"];
+    // Nobody reads the status of these, and with 200,000 sockets it is not cheap.
+    flags.push("--status-interval-ms", `${NEVER_MS}`);
+    return Promise.all(Array.from({ length: count }, () => startServer(flags)));
+  }
   const listener = readProcNet().find(
     (record) => record.state === "LISTEN" && record.local.port === port,
   );
   const pid = listener?.inode === undefined ? undefined : ownerOfSocket(listener.inode);
-  return { pid, port, stop: () => Promise.resolve() };
+  return [{ pid, port, stop: () => Promise.resolve() }];
 }
 
-async function meet(options: MultiplexOptions, server: Server): Promise<MultiplexResult> {
-  const { host, connections, messages, opening, how, signal } = options;
-  const message = Buffer.alloc(options.messageBytes, "x");
-  const crowd = new Crowd({ host, port: server.port, connections, message, opening, signal });
-  const before = { client: look("self"), server: lookIfThere(server.pid) };
-  const opened = how === "at-once" ? await crowd.open() : { open: 0, durationMs: 0, failures: {} };
+async function meet(
+  options: MultiplexOptions,
+  shares: readonly number[],
+  servers: readonly Server[],
+): Promise<MultiplexResult> {
+  const { host, connections, messages, messageBytes, opening, how, signal } = options;
+  const plans = servers.map(({ port }, index) => ({
+    ...{ host, port, messageBytes, opening },
+    connections: shares[index] ?? 0,
+  }));
+  const crowds = await gather(plans, signal);
+  const serverPids = servers.flatMap(({ pid }) => (pid === undefined ? [] : [pid]));
+  const look = (): Instant => ({
+    client: viewOf(crowds.pids),
+    server: serverPids.length < servers.length ? undefined : viewOf(serverPids),
+    kernel: kernelMemory(),
+  });
+  const before = look();
+  const opened = how === "at-once" ? await crowds.open() : { open: 0, durationMs: 0, failures: {} };
   const exchanged = await (how === "at-once"
-    ? crowd.exchange(messages)
-    : crowd.takeTurns(messages));
-  const open = { client: look("self"), server: lookIfThere(server.pid) };
-  crowd.close();
+    ? crowds.exchange(messages)
+    : inTurns(plans, messages, signal));
+  const open = look();
+  const states = statesOf(servers);
+  crowds.close();
   return {
-    connections,
-    how,
-    opened,
-    exchanged,
-    client: { before: before.client, open: open.client },
-    server: before.server && open.server && { before: before.server, open: open.server },
+    ...{ connections, how, opened, exchanged, states },
+    client: { processes: crowds.pids.length, before: before.client, open: open.client },
+    server: before.server &&
+      open.server && { processes: servers.length, before: before.server, open: open.server },
+    kernel: { before: before.kernel, open: open.kernel },
   };
 }
 
-function look(pid: Pid): ProcessView {
-  return { ...processStatus(pid), descriptors: openDescriptors(pid) };
+type Instant = {
+  readonly client: ProcessView;
+  readonly server: ProcessView | undefined;
+  readonly kernel: KernelMemory;
+};
+
+async function inTurns(
+  [plan]: readonly CrowdPlan[],
+  messages: number,
+  signal: AbortSignal,
+): Promise<ExchangedByAll> {
+  if (plan === undefined) throw new RangeError("in turns needs a plan");
+  const message = Buffer.alloc(plan.messageBytes, "x");
+  const exchanged = await new Crowd({ ...plan, message, signal }).takeTurns(messages);
+  const { latency } = exchanged;
+  return { ...exchanged, latencies: latency === undefined ? [] : [latency] };
 }
 
-function lookIfThere(pid: number | undefined): ProcessView | undefined {
-  return pid === undefined ? undefined : look(pid);
+function statesOf(servers: readonly Server[]): BothSides {
+  const ports = new Set(servers.map(({ port }) => port));
+  const { clients, server } = procListenerView(procTexts(), ports);
+  return { clients, server };
+}
+
+/** A process that has ended meanwhile, and was waited for, counts no more. */
+function viewOf(pids: readonly Pid[]): ProcessView {
+  const sum = { threads: 0, rssBytes: 0, descriptors: 0 };
+  for (const pid of pids) {
+    try {
+      const { threads, rssBytes } = processStatus(pid);
+      sum.descriptors += openDescriptors(pid);
+      sum.threads += threads;
+      sum.rssBytes += rssBytes;
+    } catch {
+      // Gone.
+    }
+  }
+  return sum;
 }

@@ -7,6 +7,7 @@ import {
   type EchoServerOptions,
 } from "../protocol/echo-server.ts";
 import { procListenerView } from "../sockets/listener.ts";
+import { keepYoungGenerationSmall } from "./heap.ts";
 
 /** Where and how to serve. */
 export type ServeOptions = EchoServerOptions & {
@@ -49,6 +50,7 @@ export type Serving = {
 
 /** Listens; rejects with EADDRINUSE, EACCES, EADDRNOTAVAIL as listen(2) and bind(2) do. */
 export async function serve(options: ServeOptions): Promise<Serving> {
+  keepYoungGenerationSmall();
   const watch = openProcessWatch();
   const echo = createEchoServer(options);
   const address = await listen(echo, options);

@@ -15,10 +15,24 @@ export function theme(color: boolean): ChalkInstance {
   return new Chalk({ level: color ? 1 : 0 });
 }
 
-/** One line for each lab. */
-export function labList(labs: readonly Lab[]): string {
-  const width = Math.max(...labs.map((lab) => lab.name.length));
-  return labs.map((lab) => `${lab.name.padEnd(width)}  ${lab.summary}`).join("\n");
+/** The labs in their groups, each under its first tag; a second one stands behind its summary. */
+export function labList(
+  groups: readonly (readonly [tag: string, about: string, labs: readonly Lab[]])[],
+  paint: ChalkInstance,
+): string {
+  const width = Math.max(...groups.flatMap(([, , labs]) => labs.map(({ name }) => name.length)));
+  const sections = groups.map(([tag, about, labs]) =>
+    [
+      `${paint.bold(tag)}: ${about}`,
+      ...labs.map(({ name, summary, tags: [, ...more] }) =>
+        wrapped(
+          [summary, ...more.map((other) => `[${other}]`)].join(" "),
+          `  ${name.padEnd(width)}  `,
+        ),
+      ),
+    ].join("\n"),
+  );
+  return sections.join("\n\n");
 }
 
 /** Everything there is to read about a lab, without running it. */
@@ -44,9 +58,12 @@ export function labExplanation(lab: Lab, paint: ChalkInstance): string {
       lab.arms.map((arm) => wrapped(arm.about, `  ${arm.kind.padEnd(KIND_WIDTH)}`)),
     ),
     section(
-      "Parameters (--param name=value)",
-      params.map(([name, [value, about]]) => wrapped(about, `  ${`${name}=${value}`.padEnd(14)}`)),
+      "Parameters, as flags of lab run",
+      params.map(([name, [value, about]]) =>
+        wrapped(about, `  ${`--${name} ${value}`.padEnd(18)}`),
+      ),
     ),
+    section("Tags", [`  ${lab.tags.join(", ")}`]),
     section("Seen in production", [wrapped(story.reports.join(", "), "  ")]),
   ].join("\n\n");
 }

@@ -1,31 +1,41 @@
-/** multiplex-report: many connections, few threads: the numbers of both sides. */
+/** multiplex-report: many connections, few threads: the numbers of both sides and of the kernel. */
 import Table from "cli-table3";
 import type { MultiplexResult } from "../programs/multiplex.ts";
+import type { Percentiles } from "../protocol/percentiles.ts";
 import { bytes, count, ms } from "./format.ts";
 import { PLAIN_TABLE } from "./plain-table.ts";
 import { failureLines } from "./visits-report.ts";
 
 /** The story at the end. */
 export function multiplexReport(result: MultiplexResult): string {
-  const { opened, exchanged } = result;
-  const { latency } = exchanged;
+  const { opened, exchanged, states } = result;
   const perSecond = Math.round((exchanged.answered * 1_000) / exchanged.durationMs);
   return [
     ...(result.how === "in-turns"
       ? [`connections ${count(result.connections)}, one after the other`]
       : [
           `connections ${count(opened.open)} of ${count(result.connections)} open at once, after ${ms(opened.durationMs)}`,
+          `kernel      ${count(states.clients.ESTABLISHED)} ESTABLISHED at our end, ${count(states.server.ESTABLISHED)} at the server's`,
         ]),
     `messages    ${count(exchanged.answered)} of ${count(exchanged.sent)} answered in ${ms(exchanged.durationMs)}, ${count(perSecond)}/s`,
-    ...(latency === undefined
-      ? []
-      : [
-          `round trip  p50 ${ms(latency.p50Ms)}, p90 ${ms(latency.p90Ms)}, p99 ${ms(latency.p99Ms)}, max ${ms(latency.maxMs)}`,
-        ]),
+    ...roundTrips(exchanged.latencies),
     ...failureLines(exchanged.failures),
     "",
     sidesTable(result),
+    ...kernelLine(result),
   ].join("\n");
+}
+
+/** Percentiles of several processes cannot be added up: the lowest and the highest of each are shown. */
+function roundTrips(latencies: readonly Percentiles[]): string[] {
+  if (latencies.length === 0) return [];
+  const range = (of: "p50Ms" | "p90Ms" | "p99Ms" | "maxMs"): string => {
+    const values = latencies.map((latency) => latency[of]);
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    return low === high ? ms(low) : `${ms(low)} to ${ms(high)}`;
+  };
+  const [p50, p90, p99, max] = [range("p50Ms"), range("p90Ms"), range("p99Ms"), range("maxMs")];
+  return [`round trip  p50 ${p50}, p90 ${p90}, p99 ${p99}, max ${max}`];
 }
 
 function sidesTable({ connections, client, server }: MultiplexResult): string {
@@ -35,15 +45,16 @@ function sidesTable({ connections, client, server }: MultiplexResult): string {
   ] as const;
   const table = new Table({
     ...PLAIN_TABLE,
-    head: ["", "threads", "descriptors", "RSS before", "RSS", "per connection"],
-    colAligns: ["left", "right", "right", "right", "right", "right"],
+    head: ["", "processes", "threads", "descriptors", "RSS before", "RSS", "each"],
+    colAligns: ["left", "right", "right", "right", "right", "right", "right"],
   });
   for (const [name, side] of sides) {
     if (side === undefined) continue;
-    const { before, open } = side;
+    const { processes, before, open } = side;
     table.push([
       name,
-      `${before.threads} -> ${open.threads}`,
+      processes,
+      before.threads === open.threads ? open.threads : `${before.threads} -> ${open.threads}`,
       `${count(before.descriptors)} -> ${count(open.descriptors)}`,
       bytes(before.rssBytes),
       bytes(open.rssBytes),
@@ -51,4 +62,14 @@ function sidesTable({ connections, client, server }: MultiplexResult): string {
     ]);
   }
   return table.toString();
+}
+
+/** Too few connections drown in what else the machine does. */
+function kernelLine({ kernel, opened }: MultiplexResult): string[] {
+  if (opened.open < 1_000) return [];
+  const grown = kernel.open.slabBytes - kernel.before.slabBytes;
+  return [
+    `kernel memory: slab ${bytes(kernel.before.slabBytes)} -> ${bytes(kernel.open.slabBytes)}, ` +
+      `${bytes(grown / opened.open)} for each connection, both ends`,
+  ];
 }

@@ -137,6 +137,18 @@ const REQUEST_SHAPES: Readonly<Record<keyof ResponseTo, Shape>> = {
   text: { content: "string" },
 };
 
+/** The same as lists: this is done for every message. */
+const CHECKS = new Map(
+  Object.entries(REQUEST_SHAPES).map(([type, shape]) => [
+    type,
+    Object.entries(shape).map(([field, kind]) => ({
+      field,
+      kind: kind.startsWith("strings") ? ("strings" as const) : ("string" as const),
+      isOptional: kind.endsWith("?"),
+    })),
+  ]),
+);
+
 /** Is this one of the types that every server knows? */
 export function isRequestType(type: string): type is Request["type"] {
   return Object.hasOwn(REQUEST_SHAPES, type);
@@ -144,12 +156,11 @@ export function isRequestType(type: string): type is Request["type"] {
 
 /** Checks the fields of a known request; throws BAD_FIELD. Types that are not known pass: their handler checks them. */
 export function checkRequest(message: Message): void {
-  if (!isRequestType(message.type)) return;
-  for (const [field, kind] of Object.entries(REQUEST_SHAPES[message.type])) {
+  for (const { field, kind, isOptional } of CHECKS.get(message.type) ?? []) {
     const value = message[field];
-    if (value === undefined && kind.endsWith("?")) continue;
-    const isRight = kind === "strings?" ? isStrings(value) : typeof value === "string";
-    if (!isRight) throw badField(message.type, field, kind.replace("?", ""), value);
+    if (value === undefined && isOptional) continue;
+    const isRight = kind === "string" ? typeof value === "string" : isStrings(value);
+    if (!isRight) throw badField(message, field, kind);
   }
 }
 
@@ -157,7 +168,8 @@ function isStrings(value: unknown): boolean {
   return Array.isArray(value) && value.every((item) => typeof item === "string");
 }
 
-function badField(type: string, field: string, expected: string, got: unknown): ProtocolError {
+function badField(message: Message, field: string, expected: "string" | "strings"): ProtocolError {
+  const got = message[field];
   const what =
     got === undefined
       ? "nothing"
@@ -167,7 +179,8 @@ function badField(type: string, field: string, expected: string, got: unknown): 
           ? "null"
           : typeof got;
   const kind = expected === "strings" ? "an array of strings" : `a ${expected}`;
-  return new ProtocolError("BAD_FIELD", `${type}.${field}: expected ${kind}, got ${what}`);
+  const detail = `${message.type}.${field}: expected ${kind}, got ${what}`;
+  return new ProtocolError("BAD_FIELD", detail, message.id);
 }
 
 /** How messages are packed on one connection. */
@@ -191,7 +204,11 @@ export function encodeMessage(
   message: { readonly type: string },
   packing: Packing = PLAIN,
 ): Buffer {
-  const text = JSON.stringify(message);
+  return encodeText(JSON.stringify(message), packing);
+}
+
+/** The text of a message as one frame. */
+export function encodeText(text: string, packing: Packing): Buffer {
   if (!packing.deflate || text.length < packing.deflateFromBytes) return encodeFrame(text);
   const packed = deflateSync(text);
   return packed.length < text.length ? encodeFrame(packed, true) : encodeFrame(text);
@@ -214,8 +231,10 @@ export function decodeMessage(frame: Frame, packing: Packing = PLAIN): Message {
 
 /** What every message has, whatever its type. */
 function checkEnvelope({ type, id }: Readonly<Record<string, unknown>>): void {
-  if (typeof type !== "string" || type === "") throw new ProtocolError("TYPE_MISSING");
-  if (id !== undefined && typeof id !== "string" && typeof id !== "number")
+  const hasGoodId = id === undefined || typeof id === "string" || typeof id === "number";
+  if (typeof type !== "string" || type === "")
+    throw new ProtocolError("TYPE_MISSING", undefined, hasGoodId ? id : undefined);
+  if (!hasGoodId)
     throw new ProtocolError("BAD_FIELD", `${type.slice(0, 40)}.id: expected a string or a number`);
 }
 
@@ -241,8 +260,17 @@ function parsed(text: string): unknown {
   }
 }
 
+/** The id of a message that will not be handled, where it can be read. */
+export function idOf(frame: Frame, packing: Packing): MessageId | undefined {
+  try {
+    return decodeMessage(frame, packing).id;
+  } catch (error) {
+    return (error as ProtocolError).id;
+  }
+}
+
 /** An error as it is told to the peer. */
-export function errorMessage(error: ProtocolError, id?: MessageId): ErrorMessage {
-  const { code, message, closes } = error;
+export function errorMessage(error: ProtocolError): ErrorMessage {
+  const { code, message, closes, id } = error;
   return { type: "error", code, message, closes, ...(id === undefined ? {} : { id }) };
 }

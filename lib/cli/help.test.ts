@@ -1,0 +1,36 @@
+import { describe, expect, it } from "vitest";
+import { flag, integer, toggle, words } from "./flags.ts";
+import { helpText } from "./help.ts";
+
+const text = helpText({
+  name: "knock",
+  summary: "knock on a door until somebody opens it or until there is no more time left for it",
+  flags: {
+    port: flag(integer(1, 65_535), 80, { about: "Door", metavar: "N", env: "PORT", alias: "p" }),
+    loud: toggle({ about: "Use the other hand" }),
+    whom: flag(words, "anybody at all", {
+      about: "Whom to ask for, by the name that stands beside the bell",
+      metavar: "NAME",
+    }),
+  },
+  words: "[DOOR..]",
+  examples: [
+    ["knock", "once"],
+    ["knock --loud", "so that everybody in the house hears it, from the cellar up to the roof"],
+  ],
+});
+
+describe("helpText", () => {
+  it("shows every flag with its value, its letter, its variable and its default", () => {
+    expect(text).toContain("Usage: knock [flags] [DOOR..]\n");
+    expect(text).toContain("  -p, --port N     Door (env PORT) [default: 80]\n");
+    expect(text).toContain("      --loud       Use the other hand\n");
+    expect(text).toContain("      --help       Show this help\n");
+  });
+
+  it("fits into 80 columns, with what does not fit below itself, and a default never torn apart", () => {
+    expect(Math.max(...text.split("\n").map((line) => line.length))).toBeLessThanOrEqual(80);
+    expect(text).toContain("\n                   [default: anybody at all]\n");
+    expect(text).toContain("\n  knock         # once\n");
+  });
+});

@@ -1,0 +1,43 @@
+/** parameters: what a user may change about labs, seen across several of them. */
+import type { Lab } from "./define.ts";
+
+/** A parameter of one lab, or of several that call it by the same name. */
+export type Parameter = {
+  readonly name: string;
+  readonly about: string;
+  /** Its default, for people. */
+  readonly fallback: string;
+  /** What all of these labs can do with. */
+  readonly low: number;
+  readonly high: number;
+};
+
+const ANY = [1, 100_000] as const;
+
+/** The parameters of these labs, each name once. */
+export function parametersOf(labs: readonly Lab[]): readonly Parameter[] {
+  const names = new Set(labs.flatMap(({ params }) => Object.keys(params)));
+  return [...names].map((name) => {
+    const theirs = labs.map(({ params }) => params[name]).filter((param) => param !== undefined);
+    const ranges = theirs.map(([, , range = ANY]) => range);
+    const fallbacks = new Set(theirs.map(([fallback]) => `${fallback}`));
+    const meanings = new Set(theirs.map(([, about]) => about));
+    return {
+      name,
+      about: meanings.size === 1 ? [...meanings].join("") : `In ${theirs.length} of these labs`,
+      fallback: fallbacks.size === 1 ? [...fallbacks].join("") : "each its own",
+      low: Math.max(...ranges.map(([low]) => low)),
+      high: Math.min(...ranges.map(([, high]) => high)),
+    };
+  });
+}
+
+/** The values with which a lab runs: those given, as far as it has such parameters, and its defaults. */
+export function parameterValues(
+  { params }: Lab,
+  given: Readonly<Record<string, number>> = {},
+): Readonly<Record<string, number>> {
+  return Object.fromEntries(
+    Object.entries(params).map(([name, [fallback]]) => [name, given[name] ?? fallback]),
+  );
+}

@@ -1,0 +1,123 @@
+/** crowds: one crowd in this process, or several in processes of their own, led as if they were one. */
+import { fork, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { extname } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Pid } from "../kernel/process.ts";
+import { Crowd, type Exchanged, type Opened } from "../protocol/crowd.ts";
+import type { FailureCounts } from "../protocol/errno.ts";
+import type { Percentiles } from "../protocol/percentiles.ts";
+import type { CrowdOrder, CrowdPlan } from "./crowd-main.ts";
+
+/** What became of all messages. Percentiles of several processes cannot be added up: then there is one set for each. */
+export type ExchangedByAll = Exchanged & { readonly latencies: readonly Percentiles[] };
+
+/** One crowd or several. */
+export type Crowds = {
+  /** The processes that hold the connections. */
+  readonly pids: readonly Pid[];
+  readonly open: () => Promise<Opened>;
+  readonly exchange: (rounds: number) => Promise<ExchangedByAll>;
+  readonly close: () => void;
+};
+
+/** Where one crowd lives. */
+type Quarters = {
+  readonly pid: Pid;
+  readonly open: () => Promise<Opened>;
+  readonly exchange: (rounds: number) => Promise<Exchanged>;
+  readonly close: () => void;
+};
+
+/** Gathers a crowd for each plan: a single one in this process, several in one process each. Nothing is opened yet. */
+export async function gather(plans: readonly CrowdPlan[], signal: AbortSignal): Promise<Crowds> {
+  const [plan] = plans;
+  const quarters =
+    plan !== undefined && plans.length === 1
+      ? [here(plan, signal)]
+      : await Promise.all(plans.map((each) => elsewhere(each, signal)));
+  return {
+    pids: quarters.map(({ pid }) => pid),
+    open: () => timed(quarters.map(({ open }) => open())).then(allOpened),
+    exchange: (rounds) =>
+      timed(quarters.map(({ exchange }) => exchange(rounds))).then(allExchanged),
+    close: () => quarters.forEach(({ close }) => close()),
+  };
+}
+
+function here({ messageBytes, ...plan }: CrowdPlan, signal: AbortSignal): Quarters {
+  const crowd = new Crowd({ ...plan, message: Buffer.alloc(messageBytes, "x"), signal });
+  return {
+    pid: "self",
+    open: () => crowd.open(),
+    exchange: (rounds) => crowd.exchange(rounds),
+    close: () => crowd.close(),
+  };
+}
+
+const NOTHING_OPENED: Opened = { open: 0, durationMs: 0, failures: {} };
+const NOTHING_SAID: Exchanged = {
+  sent: 0,
+  answered: 0,
+  durationMs: 0,
+  latency: undefined,
+  failures: {},
+};
+
+async function elsewhere(plan: CrowdPlan, signal: AbortSignal): Promise<Quarters> {
+  const program = new URL(`./crowd-main${extname(import.meta.url)}`, import.meta.url);
+  const child = fork(fileURLToPath(program), { stdio: ["ignore", "ignore", "inherit", "ipc"] });
+  signal.addEventListener("abort", () => child.kill("SIGKILL"));
+  await ask(child, { do: "gather", plan }, {});
+  return {
+    pid: child.pid ?? 0,
+    open: () => ask(child, { do: "open" }, NOTHING_OPENED),
+    exchange: (rounds) => ask(child, { do: "exchange", rounds }, NOTHING_SAID),
+    close: () => child.kill("SIGKILL"),
+  };
+}
+
+/** Resolves to `nothing` when the process ends instead of answering. */
+async function ask<T>(child: ChildProcess, order: CrowdOrder, nothing: T): Promise<T> {
+  if (!child.connected) return nothing;
+  const ended = once(child, "exit").then(() => nothing);
+  child.send(order, () => undefined);
+  const answered = once(child, "message").then(([answer]) => answer as T);
+  return Promise.race([answered, ended]);
+}
+
+type Timed<T> = { readonly parts: readonly T[]; readonly durationMs: number };
+
+async function timed<T>(under: readonly Promise<T>[]): Promise<Timed<T>> {
+  const startMs = performance.now();
+  const parts = await Promise.all(under);
+  return { parts, durationMs: performance.now() - startMs };
+}
+
+function allOpened({ parts, durationMs }: Timed<Opened>): Opened {
+  return { open: sum(parts, "open"), durationMs, failures: allFailures(parts) };
+}
+
+function allExchanged({ parts, durationMs }: Timed<Exchanged>): ExchangedByAll {
+  const latencies = parts.flatMap(({ latency }) => (latency === undefined ? [] : [latency]));
+  return {
+    sent: sum(parts, "sent"),
+    answered: sum(parts, "answered"),
+    durationMs,
+    latency: latencies.length === 1 ? latencies[0] : undefined,
+    latencies,
+    failures: allFailures(parts),
+  };
+}
+
+function sum<K extends string>(parts: readonly Record<K, number>[], key: K): number {
+  return parts.reduce((total, part) => total + part[key], 0);
+}
+
+function allFailures(parts: readonly { readonly failures: FailureCounts }[]): FailureCounts {
+  const all: FailureCounts = {};
+  for (const { failures } of parts)
+    for (const [errno, { count, first }] of Object.entries(failures))
+      all[errno] = { first: all[errno]?.first ?? first, count: (all[errno]?.count ?? 0) + count };
+  return all;
+}

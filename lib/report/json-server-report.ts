@@ -1,0 +1,44 @@
+/** json-server-report: what a JSON server says about itself: a status line, and its events as a log. */
+import { bytes, count } from "./format.ts";
+import type { ServerEvent } from "../protocol/json/events.ts";
+import type { JsonServer } from "../protocol/json/server.ts";
+
+/** One line of at most 80 columns for an address of usual length. */
+export function jsonStatusLine(address: string, server: JsonServer): string {
+  const { tally } = server;
+  const errors = [...tally.errors.values()].reduce((sum, many) => sum + many, 0);
+  return [
+    address,
+    `clients ${count(server.clients())}`,
+    `messages ${count(tally.messages)}`,
+    `in ${bytes(tally.bytesIn)}`,
+    `out ${bytes(tally.bytesOut)}`,
+    ...(errors > 0 ? [`errors ${count(errors)}`] : []),
+  ].join("  ");
+}
+
+const LEVELS: Readonly<Record<ServerEvent["event"], "info" | "warn" | "error">> = {
+  connect: "info",
+  disconnect: "info",
+  authenticated: "info",
+  shutdown: "info",
+  protocol_error: "warn",
+  tls_error: "warn",
+  dropped: "warn",
+  handler_error: "error",
+};
+
+/** An event as one line: JSON, or words for people. */
+export function logLine(event: ServerEvent, format: "json" | "text", time = new Date()): string {
+  const { event: name, ...fields } = event;
+  const stamp = { time: time.toISOString(), level: LEVELS[name] };
+  if (format === "json") return JSON.stringify({ ...stamp, event: name, ...fields });
+  const words = Object.entries(fields).map(([key, value]) => `${key}=${worded(value)}`);
+  return [stamp.time, stamp.level.padEnd(5), name, ...words].join(" ");
+}
+
+/** A value with blanks or control characters in it is quoted: one event stays one line, whatever a peer sends. */
+function worded(value: string | number): string {
+  const text = `${value}`;
+  return /^[\w.:/+-]+$/.test(text) ? text : JSON.stringify(text);
+}
