@@ -85,6 +85,10 @@ ulimit: $(BUILT) ## Run the lab on descriptor limits
 test: $(BUILT) ## Run all tests
 	$(BIN)/vitest run $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(BUILT) ## A million malformed inputs at a live server (FUZZ_INPUTS, FUZZ_SEED)
+	FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} $(BIN)/vitest run cmd/fuzz.test.ts
+
 .PHONY: test-matrix
 test-matrix: $(BUILT) ## Run all tests on Node 20, 22 and 24 (from npm)
 	for version in 20 22 24; do

@@ -26,6 +26,8 @@ describe("a server under malformed input", () => {
       "FRAME_EMPTY",
       "FRAME_TOO_LARGE",
       "NOT_NEGOTIATED",
+      "BAD_COMPRESSION",
+      "INFLATED_TOO_LARGE",
       "BAD_UTF8",
       "BAD_JSON",
       "NOT_AN_OBJECT",

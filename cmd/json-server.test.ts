@@ -126,6 +126,11 @@ describe("server --protocol json", () => {
       expect(await peer.next()).toMatchObject({ status: "authenticated" });
       peer.destroy();
     }
+    const open = await startServer(["--protocol", "json"], { env: { AUTH_TOKEN: "" } });
+    const stranger = await rawPeer(open.port);
+    stranger.send(framed({ type: "ping" }));
+    expect(await stranger.next()).toMatchObject({ type: "pong" });
+    stranger.destroy();
     writeFileSync(file, " \n");
     const empty = await run("server", [
       "--protocol",
@@ -140,8 +145,20 @@ describe("server --protocol json", () => {
     rmSync(folder, { recursive: true });
   });
 
+  it("says when there are fewer descriptors than clients may come", async () => {
+    const few = await startServer(["--protocol", "json"], {
+      through: ["prlimit", "--nofile=128:128"],
+    });
+    await until(few.stderr, (text) => /descriptors for 1[01]\d connections, fewer than/.test(text));
+    const enough = await startServer(["--protocol", "json", "--max-connections", "23"]);
+    expect(enough.stderr()).not.toContain("descriptors");
+  });
+
   it.each([
-    [["--protocol", "json", "--leak"], "--leak has no meaning with --protocol json"],
+    [
+      ["--protocol", "json", "--leak"],
+      "--leak, or LEAK in the environment, has no meaning with --protocol json",
+    ],
     [["--rate", "5"], "--rate has no meaning with --protocol echo"],
     [["--protocol", "json", "--tls-key", "/dev/null"], "need each other"],
     [["--protocol", "xml"], "expected one of echo, json"],

@@ -8,7 +8,16 @@
  */
 import type { AddressInfo } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
-import { choice, flag, integer, optional, toggle, words, type Values } from "../lib/cli/flags.ts";
+import {
+  choice,
+  flag,
+  integer,
+  optional,
+  toggle,
+  words,
+  type Flag,
+  type Values,
+} from "../lib/cli/flags.ts";
 import type { Io } from "../lib/cli/io.ts";
 import { command, main, UsageError } from "../lib/cli/main.ts";
 import type { ServeJsonOptions } from "../lib/programs/json-server.ts";
@@ -66,7 +75,7 @@ const json = {
     metavar: "N",
     group,
   }),
-  "max-frame-bytes": flag(integer(64, 2 ** 28), 2 ** 20, {
+  "max-frame-bytes": flag(integer(1_024, 2 ** 28), 2 ** 20, {
     about: "The longest message",
     metavar: "BYTES",
     group,
@@ -134,10 +143,10 @@ await main(
 
 /** A flag that would have no effect is a mistake of its user's. */
 function refuseOthers(values: Given, others: typeof echo | typeof json): void {
-  for (const [name, { default: fallback }] of Object.entries(others))
+  for (const [name, { default: fallback, env }] of Object.entries<Flag>(others))
     if (values[name as keyof Given] !== fallback)
       throw new UsageError(
-        `--${name} has no meaning with --protocol ${values.protocol}; see --help`,
+        `--${name}${env === undefined ? "" : `, or ${env} in the environment,`} has no meaning with --protocol ${values.protocol}; see --help`,
       );
 }
 
@@ -164,10 +173,9 @@ async function serveEcho(values: Given, io: Io): Promise<number> {
 
 async function serveMessages(values: Given, io: Io): Promise<number> {
   checkTls(values);
-  const [{ serveJson }, { jsonStatusLine, logLine }] = await Promise.all([
-    import("../lib/programs/json-server.ts"),
-    import("../lib/report/json-server-report.ts"),
-  ]);
+  const [{ serveJson }, { jsonStatusLine, jsonSummary, logLine, shortageLine }] = await Promise.all(
+    [import("../lib/programs/json-server.ts"), import("../lib/report/json-server-report.ts")],
+  );
   const { log } = values;
   const serving = await serveJson({
     ...jsonOptions(values),
@@ -175,33 +183,22 @@ async function serveMessages(values: Given, io: Io): Promise<number> {
       ? {}
       : { onEvent: (event) => (log === "json" ? io.out : io.err)(logLine(event, log)) }),
   });
-  const { address, server, metricsPort } = serving;
+  const { address, server, metricsPort, room } = serving;
   const what = values["tls-key"] === undefined ? "json" : "json over TLS";
   tellAddress({ ...address, metricsPort }, what, values.json, io);
+  if (room < values["max-connections"]) io.err(shortageLine(room, values["max-connections"]));
   while (!io.signal.aborted) {
     if (log === "none") io.live(jsonStatusLine(`${address.address}:${address.port}`, server));
     await pause(values["status-interval-ms"], undefined, { signal: io.signal }).catch(
       () => undefined,
     );
   }
-  const { clients, cutOff } = await serving.stop(values["drain-ms"]);
-  const { messages, accepted, bytesIn, bytesOut } = server.tally;
+  const closing = await serving.stop(values["drain-ms"]);
+  const { clients, cutOff } = closing;
   io.err(
     `server: ended with ${clients} client(s), ${cutOff} cut off after --drain-ms ${values["drain-ms"]}`,
   );
-  if (values.json)
-    io.out(
-      JSON.stringify({
-        event: "summary",
-        version: 1,
-        accepted,
-        messages,
-        bytesIn,
-        bytesOut,
-        clients,
-        cutOff,
-      }),
-    );
+  if (values.json) io.out(jsonSummary(server, closing));
   return 0;
 }
 

@@ -15,6 +15,7 @@ import { atLeast, atMost, between } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
 import { rows } from "../lab/network.ts";
 import type { Script } from "../lab/program.ts";
+import { backoffMs } from "../protocol/json/backoff.ts";
 
 const SMALL_BACKLOG = 8;
 const LARGE_BACKLOG = 128;
@@ -44,7 +45,8 @@ type Policy = (failed: number) => number;
 
 const samePause: Policy = () => PAUSE_MS;
 const doubledPause: Policy = (failed) => PAUSE_MS * 2 ** failed;
-const jitter: Policy = (failed) => Math.random() * SPREAD_MS * 2 ** failed;
+/** What the client of our protocol does. */
+const jitter: Policy = (failed) => backoffMs(failed, { baseMs: SPREAD_MS, capMs: 30_000 });
 
 async function startServer(
   bench: Bench,

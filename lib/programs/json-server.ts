@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { NeedsError } from "../kernel/errors.ts";
+import { descriptorLimit, openDescriptors } from "../kernel/process.ts";
 import { METRICS_TYPE, metricsText } from "../protocol/json/metrics.ts";
 import {
   createJsonServer,
@@ -22,6 +23,7 @@ export type ServeJsonOptions = Omit<JsonServerOptions, "tls" | "authToken"> & {
   readonly tlsCert?: string | undefined;
   /** Authorities that sign the clients' certificates: mutual TLS. */
   readonly tlsCa?: string | undefined;
+  /** Empty counts as none, as with every environment variable. */
   readonly authToken?: string | undefined;
   /** The same from a file; blanks around it do not count. */
   readonly authTokenFile?: string | undefined;
@@ -34,6 +36,8 @@ export type ServingJson = {
   readonly server: JsonServer;
   readonly address: AddressInfo;
   readonly metricsPort: number | undefined;
+  /** Further connections for which there are descriptors. */
+  readonly room: number;
   /** Answers what has arrived, says good-bye, and is gone after `drainMs` at the latest. */
   readonly stop: (drainMs: number) => Promise<Closing>;
 };
@@ -45,10 +49,11 @@ export async function serveJson(options: ServeJsonOptions): Promise<ServingJson>
   keepYoungGenerationSmall();
   const { host, port, backlog, tlsKey, tlsCert, tlsCa, authTokenFile, metricsPort, ...rest } =
     options;
-  const authToken = authTokenFile === undefined ? rest.authToken : tokenFrom(authTokenFile);
+  const given = rest.authToken === "" ? undefined : rest.authToken;
+  const authToken = authTokenFile === undefined ? given : tokenFrom(authTokenFile);
   const server = made({
     ...rest,
-    ...(authToken === undefined ? {} : { authToken }),
+    authToken,
     ...(tlsKey === undefined || tlsCert === undefined
       ? {}
       : {
@@ -65,6 +70,7 @@ export async function serveJson(options: ServeJsonOptions): Promise<ServingJson>
     server,
     address,
     metricsPort: metrics === undefined ? undefined : (metrics.address() as AddressInfo).port,
+    room: descriptorLimit().soft - openDescriptors(),
     stop: async (drainMs) => {
       const closing = await server.close({ drainMs });
       metrics?.close();

@@ -1,5 +1,7 @@
 /** report: data becomes text. The only room with chalk and cli-table3. */
 export * from "./bomb-report.ts";
+export * from "./chat-report.ts";
+export * from "./demo-report.ts";
 export * from "./format.ts";
 export * from "./json-server-report.ts";
 export * from "./lab-formats.ts";

@@ -1,7 +1,7 @@
 /** json-server-report: what a JSON server says about itself: a status line, and its events as a log. */
 import { bytes, count } from "./format.ts";
 import type { ServerEvent } from "../protocol/json/events.ts";
-import type { JsonServer } from "../protocol/json/server.ts";
+import type { Closing, JsonServer } from "../protocol/json/server.ts";
 
 /** One line of at most 80 columns for an address of usual length. */
 export function jsonStatusLine(address: string, server: JsonServer): string {
@@ -17,6 +17,25 @@ export function jsonStatusLine(address: string, server: JsonServer): string {
   ].join("  ");
 }
 
+/** The last line of `--json`. */
+export function jsonSummary({ tally }: JsonServer, closing: Closing): string {
+  const { accepted, messages, bytesIn, bytesOut } = tally;
+  return JSON.stringify({
+    event: "summary",
+    version: 1,
+    accepted,
+    messages,
+    bytesIn,
+    bytesOut,
+    ...closing,
+  });
+}
+
+/** There are fewer descriptors than clients may come. */
+export function shortageLine(room: number, maxConnections: number): string {
+  return `server: descriptors for ${count(room)} connections, fewer than --max-connections ${count(maxConnections)}: further ones are lost without a word; see ulimit -n`;
+}
+
 const LEVELS: Readonly<Record<ServerEvent["event"], "info" | "warn" | "error">> = {
   connect: "info",
   disconnect: "info",
@@ -25,6 +44,7 @@ const LEVELS: Readonly<Record<ServerEvent["event"], "info" | "warn" | "error">> 
   protocol_error: "warn",
   tls_error: "warn",
   dropped: "warn",
+  accept_error: "error",
   handler_error: "error",
 };
 

@@ -62,6 +62,10 @@ const TEXTS = [
   "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
 ] as const;
 
+/** Compressed: no JSON, a bomb of 16 MiB, and one that is cut short; after them comes one of random bytes. */
+const BOMB = deflateSync(Buffer.alloc(16 * 1_048_576, " "));
+const PACKED = [deflateSync("x".repeat(4_096)), BOMB, BOMB.subarray(0, 1_000), undefined] as const;
+
 /** A malformed input whose end the server can see: it goes on with the next one. */
 function malformed(random: Random): Buffer {
   const kind = random(4);
@@ -86,14 +90,16 @@ function fatal(random: Random): Buffer {
     return Buffer.concat([header, bytes(random, random(32))]);
   }
   if (kind === 2) {
-    const packed = random(2) === 0 ? bytes(random, 16) : deflateSync(Buffer.alloc(4_096, "x"));
+    const packed = PACKED[random(PACKED.length)] ?? bytes(random, 16);
     header.writeUInt32BE((packed.length | 0x8000_0000) >>> 0);
     return Buffer.concat([header, packed]);
   }
   return framed({ type: "echo", content: "cut short" }).subarray(0, 1 + random(20));
 }
 
-/** Sends so many inputs to the server on `port`, several on a connection, then looks that it still answers. */
+const HELLO = framed({ type: "hello", compression: ["deflate"] });
+
+/** Sends so many inputs to the server on `port`, several on a connection, every fourth of which may compress; others work beside them. */
 export async function fuzz(port: number, inputs: number, seed: number): Promise<FuzzResult> {
   const random = randomNumbers(seed);
   const answers: Record<string, number> = {};
@@ -108,6 +114,7 @@ export async function fuzz(port: number, inputs: number, seed: number): Promise<
       sent += batch;
       connections += 1;
       const input = [...Array.from({ length: batch - 1 }, () => malformed(random)), fatal(random)];
+      if (connections % 4 === 0) input.unshift(HELLO);
       await throwAt(port, Buffer.concat(input), answers);
     }
   };

@@ -16,7 +16,7 @@ import {
   handleWhen,
   type CircuitBreakerPolicy,
 } from "cockatiel";
-import { BACKOFF, backoffDelays, type BackoffOptions } from "./backoff.ts";
+import { BACKOFF, backoffMs, type BackoffOptions } from "./backoff.ts";
 import {
   CONNECTION_LIMITS,
   type ClientConnection,
@@ -148,7 +148,7 @@ export class JsonClient extends EventEmitter<ClientEvents> implements AsyncDispo
 
   async #tryUntilConnected(): Promise<ClientConnection> {
     const { reconnect } = this.#options;
-    const delays = backoffDelays({ ...BACKOFF, ...(reconnect === false ? {} : reconnect) });
+    const delays = { ...BACKOFF, ...(reconnect === false ? {} : reconnect) };
     for (let attempt = 1; !this.#isClosed; attempt += 1) {
       try {
         const connection = await openConnection(this.#options);
@@ -156,7 +156,7 @@ export class JsonClient extends EventEmitter<ClientEvents> implements AsyncDispo
       } catch (cause) {
         const error = cause as Error & { code?: string };
         if (reconnect === false || FINAL.has(error.code ?? "")) throw error;
-        const delayMs = delays.next().value;
+        const delayMs = backoffMs(attempt - 1, delays);
         this.emit("reconnecting", { attempt, delayMs, error });
         await pause(delayMs, this.#closed.signal);
       }

@@ -27,6 +27,8 @@ export type Core = {
   /** How many of the connections are clients. */
   clients: number;
   isClosing: boolean;
+  /** Whoever comes out of a TLS handshake now is too late for a word. */
+  isClosed: boolean;
   /** Called when the last connection is gone. */
   onEmpty: () => void;
   /** Sends to all but the caller; returns to how many. */

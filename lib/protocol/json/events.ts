@@ -32,6 +32,8 @@ export type ServerEvent =
       readonly message: string;
     }
   | { readonly event: "tls_error"; readonly client: string; readonly message: string }
+  /** The kernel could not hand over a connection. */
+  | { readonly event: "accept_error"; readonly errno: string }
   /** Too many to refuse each politely. */
   | { readonly event: "dropped"; readonly client: string }
   | { readonly event: "shutdown"; readonly clients: number };

@@ -9,8 +9,11 @@ import { deflateSync, inflateSync } from "node:zlib";
 import { ProtocolError, type ProtocolErrorCode } from "./errors.ts";
 import { encodeFrame, MAX_FRAME_BYTES, type Frame } from "./frames.ts";
 
-/** Ties an answer to its request. Chosen by whoever asks. */
+/** Ties an answer to its request. Chosen by whoever asks: a finite number, or a string of at most MAX_ID_LENGTH. */
 export type MessageId = string | number;
+
+/** The longest id, in UTF-16 code units. */
+export const MAX_ID_LENGTH = 256;
 
 type Common = { readonly id?: MessageId };
 /** ISO 8601, UTC, milliseconds: `2024-01-01T12:00:00.000Z`. */
@@ -242,11 +245,19 @@ export function verbatimContent(message: Message): string | undefined {
 
 /** What every message has, whatever its type. */
 function checkEnvelope({ type, id }: Readonly<Record<string, unknown>>): void {
-  const hasGoodId = id === undefined || typeof id === "string" || typeof id === "number";
+  const hasGoodId = id === undefined || isId(id);
   if (typeof type !== "string" || type === "")
     throw new ProtocolError("TYPE_MISSING", undefined, hasGoodId ? id : undefined);
   if (!hasGoodId)
-    throw new ProtocolError("BAD_FIELD", `${type.slice(0, 40)}.id: expected a string or a number`);
+    throw new ProtocolError(
+      "BAD_FIELD",
+      `${type.slice(0, 40)}.id: expected a string of at most ${MAX_ID_LENGTH} characters or a finite number`,
+    );
+}
+
+/** It comes back in the answer, so it must survive the way, and not make the answer too long. */
+function isId(id: unknown): id is MessageId {
+  return typeof id === "string" ? id.length <= MAX_ID_LENGTH : Number.isFinite(id);
 }
 
 function inflated(payload: Buffer, packing: Packing): Buffer {
@@ -267,7 +278,12 @@ function parsed(text: string): unknown {
   try {
     return JSON.parse(text) as unknown;
   } catch {
-    throw new ProtocolError("BAD_JSON", `not JSON: ${JSON.stringify(text.slice(0, 40))}`);
+    // No more of the text than its beginning: it may be a token that was cut short, and errors are logged.
+    const first = JSON.stringify(text.slice(0, 1));
+    throw new ProtocolError(
+      "BAD_JSON",
+      `expected JSON, got ${text.length} characters of something else, the first is ${first}`,
+    );
   }
 }
 

@@ -17,7 +17,7 @@ export function metricsText(server: JsonServer): string {
   const { rss, heapUsed } = process.memoryUsage();
   return [
     metric("connections", "gauge", "Clients that are connected.", [["", server.clients()]]),
-    metric("accepted_total", "counter", "Connections accepted, refused ones included.", [
+    metric("accepted_total", "counter", "Connections accepted, politely refused ones included.", [
       ["", tally.accepted],
     ]),
     metric("dropped_total", "counter", "Connections closed without a word: too many at once.", [

@@ -23,7 +23,7 @@ export type JsonServerOptions = Partial<Limits> & {
   readonly name?: string;
   /** Types of your own, and what answers them. */
   readonly handlers?: Readonly<Record<string, Handler>>;
-  /** Nothing but hello and auth before a client has sent this token. */
+  /** Nothing but hello and auth before a client has sent this token; not empty. */
   readonly authToken?: string;
   /** Key and certificate in PEM; with `ca` clients need a certificate, too, signed by one of these. */
   readonly tls?: Pick<SecureContextOptions, "key" | "cert" | "ca">;
@@ -72,12 +72,13 @@ const OWNER = Symbol("connection");
 type OwnedSocket = Socket & { [OWNER]: Connection };
 
 /** Beyond the limit, so many are refused politely at a time; the others are dropped. */
-const POLITE_REFUSALS = 100;
+export const POLITE_REFUSALS = 100;
 
-/** Makes a server. Throws what node:tls throws about a bad key or certificate. */
+/** Makes a server. Throws what node:tls throws about a bad key or certificate, and TypeError for an empty token. */
 export function createJsonServer(options: JsonServerOptions = {}): JsonServer {
+  if (options.authToken === "") throw new TypeError("authToken: expected a token, got nothing");
   const core = newCore(options);
-  const server = listener(core, options.tls);
+  const server = watched(listener(core, options.tls), core);
   let sweeper: NodeJS.Timeout | undefined;
   return {
     tally: core.tally,
@@ -85,7 +86,7 @@ export function createJsonServer(options: JsonServerOptions = {}): JsonServer {
     clients: () => core.clients,
     uptimeMs: () => performance.now() - core.startedMs,
     listen: async (where) => {
-      const address = await listening(server, where);
+      const address = await listening(server, where, core.onEvent);
       sweeper = startSweeping(core);
       return address;
     },
@@ -124,6 +125,7 @@ function newCore(options: JsonServerOptions): Core {
     awaiting: [],
     clients: 0,
     isClosing: false,
+    isClosed: false,
     onEmpty: () => undefined,
     broadcast: (message, caller) => broadcast(core, message, caller),
   };
@@ -181,15 +183,20 @@ function listener(core: Core, tls: JsonServerOptions["tls"]): Server {
   });
 }
 
+/** What is beyond the politely refused is closed before it costs anything, TLS handshakes under way included. */
+function watched(server: Server, { limits, tally, onEvent }: Core): Server {
+  server.maxConnections = limits.maxConnections + POLITE_REFUSALS;
+  return server.on("drop", (peer) => {
+    tally.droppedAtOnce += 1;
+    const client = `${peer?.remoteAddress ?? "?"}:${peer?.remotePort ?? "?"}`;
+    onEvent?.({ event: "dropped", client });
+  });
+}
+
 function accept(core: Core, socket: Socket): void {
   const { connections, limits, tally } = core;
   tally.accepted += 1;
-  if (connections.size >= limits.maxConnections + POLITE_REFUSALS) {
-    tally.droppedAtOnce += 1;
-    core.onEvent?.({ event: "dropped", client: socket.remoteAddress ?? "?" });
-    socket.destroy();
-    return;
-  }
+  if (core.isClosed) return void socket.destroy();
   const connection = new Connection(socket, core);
   (socket as OwnedSocket)[OWNER] = connection;
   connections.add(connection);
@@ -242,13 +249,19 @@ function broadcast(core: Core, message: Answer, caller?: Caller): number {
   return recipients;
 }
 
-function listening(server: Server, where: ListenOptions): Promise<AddressInfo> {
+function listening(
+  server: Server,
+  where: ListenOptions,
+  onEvent: Core["onEvent"],
+): Promise<AddressInfo> {
   return new Promise((resolve, reject) => {
     server.once("error", reject);
     server.listen({ host: "127.0.0.1", ...where }, () => {
       server.off("error", reject);
       // What goes wrong while accepting (EMFILE and the like) is the kernel's news, not a reason to end.
-      server.on("error", () => undefined);
+      server.on("error", ({ code, message }: NodeJS.ErrnoException) =>
+        onEvent?.({ event: "accept_error", errno: code ?? message }),
+      );
       resolve(server.address() as AddressInfo);
     });
   });
@@ -279,6 +292,7 @@ async function close(core: Core, server: Server, drainMs: number): Promise<Closi
   for (const connection of connections) connection.shutDown();
   await emptied(core, drainMs);
   const cutOff = connections.size;
+  core.isClosed = true;
   for (const { socket } of connections) socket.destroy();
   await emptied(core, 1_000);
   return { clients, cutOff };

@@ -1,3 +1,4 @@
+import { connect } from "node:net";
 import { deflateSync } from "node:zlib";
 import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
@@ -60,6 +61,8 @@ describe("bytes that are no message", () => {
     ["BAD_FIELD", false, framed({ type: "ping", timestamp: null })],
     ["BAD_FIELD", false, framed({ type: "hello", compression: "deflate" })],
     ["BAD_FIELD", false, framed({ type: "ping", id: {} })],
+    ["BAD_FIELD", false, framed({ type: "ping", id: "x".repeat(257) })],
+    ["BAD_FIELD", false, framed('{"type":"ping","id":1e999}')],
   ];
 
   it.each(CASES)("get %s (closes: %s)", async (code, closes, bytes) => {
@@ -309,6 +312,19 @@ describe("limits", () => {
       },
       (message) => message?.["type"] === "pong",
     );
+  });
+
+  it("of more clients than it can refuse one by one the server drops the rest before they cost anything", async () => {
+    const { server, port } = await serve({ maxConnections: 1 });
+    // These do not answer the FIN: each refusal takes its time.
+    const lasting = () => rawPeer(port, connect({ port, host: "127.0.0.1", allowHalfOpen: true }));
+    const peers = await Promise.all(Array.from({ length: 130 }, lasting));
+    const ends = await Promise.all(peers.slice(1).map((peer) => peer.rest()));
+    const refused = ends.filter(([message]) => message?.["code"] === "TOO_MANY_CONNECTIONS");
+    expect(refused.length).toBe(100);
+    expect(server.tally.droppedAtOnce).toBe(29);
+    expect(server.clients()).toBe(1);
+    for (const peer of peers) peer.destroy();
   });
 
   it("more messages per second than allowed are refused, then not read until there is room", async () => {

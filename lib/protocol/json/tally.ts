@@ -35,7 +35,7 @@ export type Tally = ReturnType<typeof newTally>;
 export function newTally() {
   const codes = Object.keys(PROTOCOL_ERRORS) as ProtocolErrorCode[];
   return {
-    /** Connections that were told of, refused ones included. */
+    /** Connections that were told of, politely refused ones included. */
     accepted: 0,
     /** Connections that were refused without a word: even the refusals were too many. */
     droppedAtOnce: 0,
