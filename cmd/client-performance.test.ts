@@ -144,6 +144,17 @@ describe("client performance", () => {
     },
   );
 
+  it("ends with Ctrl-C when the server does not answer any more", async () => {
+    const server = await serve();
+    const client = start("client", load(server.port, ...ENDLESS));
+    await underWay(server.port);
+    server.child.kill("SIGSTOP");
+    client.child.kill("SIGINT");
+    const { code, stdout } = await client.finished;
+    expect(code).toBe(130);
+    expect(stdout).toMatch(/^checked {5}no: /m);
+  });
+
   it.each([[[]], [["--rate", "500"]]])(
     "ends when the server does, and says with 1 what was lost (%j)",
     async (more) => {

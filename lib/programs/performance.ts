@@ -8,6 +8,7 @@
  *
  * A connection that is lost is not opened again; when none is left the run ends.
  */
+import { once } from "node:events";
 import { createHistogram, performance, type RecordableHistogram } from "node:perf_hooks";
 import { setTimeout as pause } from "node:timers/promises";
 import {
@@ -95,12 +96,15 @@ export async function measurePerformance(options: PerformanceOptions): Promise<P
     await run.finish();
     const after = await clients
       .find(({ isOpen }) => isOpen)
-      ?.request({ type: "get_stats" })
+      ?.request({ type: "get_stats" }, options.signal.aborted ? GRACE_MS : undefined)
       .catch(() => undefined);
     const serverCounted = after && after.total_messages - before.total_messages - 1;
     return { ...run.result(), lost: await lostOf(clients), serverCounted };
   } finally {
-    await Promise.all(clients.map((client) => client.close()));
+    // Whoever has stopped it does not want to wait for what is still under way.
+    const end = (client: ClientConnection): unknown =>
+      options.signal.aborted ? client.destroy() : client.close();
+    await Promise.all(clients.map(end));
   }
 }
 
@@ -119,6 +123,14 @@ async function openAll(
       ...(await Promise.all(Array.from({ length: many }, () => openConnection(connect)))),
     );
   }
+}
+
+/** Stopped early: for so long it waits for answers. */
+const GRACE_MS = 1_000;
+
+async function longAfter(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) await once(signal, "abort");
+  await pause(GRACE_MS, undefined, { ref: false });
 }
 
 /** Who asks on a connection that has ended is told why it has. */
@@ -175,7 +187,9 @@ class Run {
     const timer = setInterval(() => onProgress?.(this.#progress()), PROGRESS_MS);
     const cpuTimer = setTimeout(() => (this.#cpu = process.cpuUsage()), this.#options.warmupMs);
     try {
-      await (this.#options.ratePerSecond > 0 ? this.#atRate() : this.#asFastAsPossible());
+      const isAtRate = this.#options.ratePerSecond > 0;
+      const lanes = isAtRate ? this.#atRate() : this.#asFastAsPossible();
+      await Promise.race([lanes, longAfter(this.#options.signal)]);
     } finally {
       clearInterval(timer);
       clearTimeout(cpuTimer);

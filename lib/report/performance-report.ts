@@ -31,8 +31,10 @@ export function performanceReport(result: PerformanceResult): string {
     result.ratePerSecond === 0
       ? "rate        as fast as it went"
       : `rate        ${count(result.ratePerSecond)}/s wanted`,
-    `answered    ${count(answered)} in ${ms(durationMs)}: ${count(Math.round(perSecond))}/s`,
-    ...(contentBytes === 0
+    answered === 0
+      ? "answered    0"
+      : `answered    ${count(answered)} in ${ms(durationMs)}: ${count(Math.round(perSecond))}/s`,
+    ...(contentBytes === 0 || answered === 0
       ? []
       : [`contents    ${bytes(perSecond * contentBytes)}/s in each direction`]),
     ...(latencyMs === undefined
@@ -62,10 +64,10 @@ function byCode(
 
 function checked({ serverCounted, sent }: PerformanceResult): string {
   if (serverCounted === undefined)
-    return "no: no connection is left on which to ask the server for its count";
+    return "no: the server could not be asked for its count at the end";
   if (serverCounted === sent)
     return `the server counted the same ${count(sent)} requests, warm-up included`;
-  const why = serverCounted > sent ? "others talk to it, too" : "some did not arrive";
+  const why = serverCounted > sent ? "others talk to it, too" : "the rest did not arrive";
   return `the server counted ${count(serverCounted)} requests, this side ${count(sent)}: ${why}`;
 }
 
