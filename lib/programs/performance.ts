@@ -119,9 +119,12 @@ async function openAll(
     const dueMs = (clients.length / openPerSecond) * 1_000 - (performance.now() - startMs);
     if (dueMs > 0) await pause(dueMs, undefined, { signal });
     const many = openPerSecond === Infinity ? Math.min(AT_ONCE, connections - clients.length) : 1;
-    clients.push(
-      ...(await Promise.all(Array.from({ length: many }, () => openConnection(connect)))),
+    const opened = await Promise.allSettled(
+      Array.from({ length: many }, () => openConnection(connect)),
     );
+    // Those that have come about are ended by the caller, too, when one has not.
+    for (const one of opened) if (one.status === "fulfilled") clients.push(one.value);
+    for (const one of opened) if (one.status === "rejected") throw one.reason;
   }
 }
 
