@@ -77,6 +77,16 @@ describe("countSockets and countStream", () => {
     expect(() => countSockets(text)).toThrow(/unknown state.*line 3/);
   });
 
+  it("refuse a line of more than 1 MiB, however it is cut, with an end or without", async () => {
+    const long = "x".repeat((1 << 20) + 1);
+    for (const text of [`${SS}${long}`, `${SS}${long}\n`, `${SS}${long}\n${SS}`]) {
+      expect(() => parseSockets(text)).toThrow(/a line of more than 1 MiB \(line 3\)/);
+      for (const size of [1 << 10, 1 << 18])
+        await expect(countStream(pieces(text, size))).rejects.toThrow(/more than 1 MiB \(line 3\)/);
+    }
+    expect(parseSockets(`${SS}${long.slice(1)}\n`).skipped).toHaveLength(1);
+  });
+
   it("refuse a line without end before it fills the memory", async () => {
     await expect(countStream(pieces(`${SS}${"x".repeat(1 << 21)}`, 1 << 16))).rejects.toThrow(
       /a line of more than 1 MiB/,
