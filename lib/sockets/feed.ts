@@ -4,6 +4,7 @@
  * Until a line is recognised the lines are held back, then the reader gets them all. After that nothing is kept but the
  * piece of a line that has not ended yet.
  */
+import { foreignFormat } from "./foreign.ts";
 import { ParseError } from "./parse-error.ts";
 import type { Format, ParseOptions, Reader } from "./reader.ts";
 import type { CountingSink } from "./sinks.ts";
@@ -13,10 +14,15 @@ const HEAD_LINES = 1_000;
 const MAX_LINE_CHARACTERS = 1024 * 1024;
 const CARRIAGE_RETURN = 13;
 
+/** Programs that print over their own line, and old files: there a carriage return ends a line. */
+const RETURN = "\r";
+
 /** What a feed reads, and how. */
 export type FeedOptions = ParseOptions & {
   /** The formats that the text may have. */
   readonly formats: readonly Format[];
+  /** All that there are, for lines that belong to another. Default none. */
+  readonly others?: readonly Format[];
   /** What was asked for, for messages: `auto`, `netstat`. */
   readonly asked: string;
   readonly sink: CountingSink;
@@ -37,6 +43,7 @@ export class Feed {
   #rest: string[] = [];
   #restCharacters = 0;
   #piece = "";
+  #hasReturns = false;
   #number = 0;
   readonly #bounds = { start: 0, end: 0, line: 0 };
 
@@ -69,6 +76,7 @@ export class Feed {
 
   #announce(text: string): void {
     this.#piece = text;
+    this.#hasReturns = text.includes(RETURN);
     this.#reader?.piece?.(text);
   }
 
@@ -108,8 +116,15 @@ export class Feed {
 
   #line(text: string, start: number, newline: number): void {
     if (newline - start > MAX_LINE_CHARACTERS) this.#refuseLong(text.slice(start, newline));
-    const hasReturn = newline > start && text.charCodeAt(newline - 1) === CARRIAGE_RETURN;
-    const end = hasReturn ? newline - 1 : newline;
+    let end = newline;
+    while (end > start && text.charCodeAt(end - 1) === CARRIAGE_RETURN) end -= 1;
+    if (this.#hasReturns && text.slice(start, end).includes(RETURN))
+      for (const line of text.slice(start, end).split(RETURN))
+        this.#plainLine(line, 0, line.length);
+    else this.#plainLine(text, start, end);
+  }
+
+  #plainLine(text: string, start: number, end: number): void {
     this.#number += 1;
     if (this.#reader === undefined) {
       this.#headLine(text.slice(start, end));
@@ -149,12 +164,23 @@ export class Feed {
     const head = this.#head;
     this.#head = [];
     this.#format = format;
+    if (format !== undefined) this.#sink.inspect = this.#inspector(format);
     this.#reader = format?.open(this.#sink, this.#options);
     this.#reader?.piece?.(this.#piece);
     head.forEach((line, index) => {
       if (this.#reader === undefined) this.#sink.skip(index + 1, "blank line", line);
       else this.#reader.line(line, index + 1);
     });
+  }
+
+  #inspector(own: Format): CountingSink["inspect"] {
+    const { others } = this.#options;
+    if (others === undefined) return undefined;
+    return (line, reason, text) => {
+      const other = foreignFormat(text, reason, { own, others });
+      if (other === undefined) return;
+      this.#refuse(`a line of ${other.name} here: two captures in one text?`, line, text);
+    };
   }
 
   /** @param rest - the line that was not read any more. */

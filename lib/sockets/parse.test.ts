@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { FORMATS } from "./formats.ts";
 import { ParseError } from "./parse-error.ts";
-import { countSockets, countStream, parseSockets } from "./parse.ts";
+import { countSockets, countStream, parseSockets, parseStream } from "./parse.ts";
 
 const SS = "ESTAB 0 0 127.0.0.1:80 127.0.0.1:51650\nTIME-WAIT 0 0 127.0.0.1:80 127.0.0.1:51652\n";
 
@@ -60,6 +60,23 @@ describe("parseSockets", () => {
     });
     expect(counts).toMatchObject({ ESTABLISHED: 0, TIME_WAIT: 1 });
     expect(Object.fromEntries(skippedByReason)).toEqual({ "left out by the filter": 1 });
+  });
+});
+
+describe("line ends", () => {
+  const unix = `State Recv-Q Send-Q Local Address:Port Peer Address:Port\n${SS}`;
+
+  it.each([
+    ["LF", "\n"],
+    ["CR LF", "\r\n"],
+    ["CR CR LF, as a file that was converted twice has them", "\r\r\n"],
+    ["CR alone, as in old files and in what was recorded from a terminal", "\r"],
+  ])("may be %s", async (_, end) => {
+    const text = unix.replaceAll("\n", end);
+    expect(parseSockets(text)).toEqual(parseSockets(unix));
+    expect(countSockets(text).counts).toEqual(parseSockets(unix).counts);
+    for (const size of [1, 2, 7, 64])
+      expect(await parseStream(pieces(text, size))).toEqual(parseSockets(unix));
   });
 });
 

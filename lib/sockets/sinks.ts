@@ -22,6 +22,8 @@ export class CountingSink implements Sink {
   /** Lines that became a record or a pre-counted number. */
   rows = 0;
   readonly where: Predicate | undefined;
+  /** Looks at a line before it is skipped, and throws where it must not be. */
+  inspect: Sink["skip"] | undefined;
 
   constructor(where?: Predicate) {
     this.where = where;
@@ -43,7 +45,8 @@ export class CountingSink implements Sink {
     this.counts[state] += count;
   }
 
-  skip(...[, reason]: Parameters<Sink["skip"]>): void {
+  skip(line: number, reason: string, text: string): void {
+    this.inspect?.(line, reason, text);
     this.skippedByReason.set(reason, (this.skippedByReason.get(reason) ?? 0) + 1);
   }
 
