@@ -104,6 +104,16 @@ describe("countSockets and countStream", () => {
     expect(parseSockets(`${SS}${long.slice(1)}\n`).skipped).toHaveLength(1);
   });
 
+  it("keep no more reasons and notes than anybody reads, though they quote foreign text", () => {
+    const rows = Array.from(
+      { length: 1_000 },
+      (_, number) => `ipproto-${number} UNCONN 0 0 *:* *:*\n`,
+    );
+    const { skippedByReason, lines } = countSockets(rows.join(""));
+    expect(skippedByReason.size).toBe(201);
+    expect([...skippedByReason.values()].reduce((sum, count) => sum + count)).toBe(lines);
+  });
+
   it("refuse a line without end before it fills the memory", async () => {
     await expect(countStream(pieces(`${SS}${"x".repeat(1 << 21)}`, 1 << 16))).rejects.toThrow(
       /a line of more than 1 MiB/,

@@ -11,6 +11,10 @@ export type Predicate = (record: SocketRecord) => boolean;
 /** Why a record that a filter left out is in no count. */
 export const FILTERED = "left out by the filter";
 
+/** Reasons and notes may quote foreign text: so many different ones are kept, or they could fill the memory. */
+const MAX_REASONS = 200;
+const MANY_REASONS = "one of many other reasons";
+
 /** Counts records and reasons. */
 export class CountingSink implements Sink {
   readonly counts = emptyCounts();
@@ -47,11 +51,13 @@ export class CountingSink implements Sink {
 
   skip(line: number, reason: string, text: string): void {
     this.inspect?.(line, reason, text);
-    this.skippedByReason.set(reason, (this.skippedByReason.get(reason) ?? 0) + 1);
+    const isNew = !this.skippedByReason.has(reason);
+    const known = isNew && this.skippedByReason.size >= MAX_REASONS ? MANY_REASONS : reason;
+    this.skippedByReason.set(known, (this.skippedByReason.get(known) ?? 0) + 1);
   }
 
   note(text: string): void {
-    this.notes.add(text);
+    if (this.notes.size < MAX_REASONS) this.notes.add(text);
   }
 }
 
