@@ -255,12 +255,7 @@ export default defineLab({
       "socket.setTimeout() with destroy() as a safety net; server.maxConnections to refuse instead of shed.",
       "Watch descriptors against the limit: Node will not tell you.",
     ],
-    reports: [
-      "http-kit/http-kit#326",
-      "sockjs/sockjs-node#99",
-      "libevent/libevent#1112",
-      "libuv/libuv#690",
-    ],
+    reports: ["http-kit/http-kit#326", "sockjs/sockjs-node#99", "joyent/libuv#690"],
   },
   arms: { broken, control, fixed: [closeOnEnd, idleTimeout] },
 });

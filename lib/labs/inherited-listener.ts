@@ -281,8 +281,8 @@ export default defineLab({
     reports: [
       "qbittorrent/qBittorrent#10312",
       "tenzir/tenzir#3998",
-      "toitlang/toit#3106",
-      "RetroShare/RetroShare#51",
+      "Haivision/srt#1465",
+      "amule-project/amule#552",
     ],
   },
   arms: {

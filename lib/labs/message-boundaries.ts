@@ -217,7 +217,7 @@ export default defineLab({
       "Bound the length that you accept, or a peer can make you buffer without end.",
       "Use a protocol that has framing: HTTP, WebSocket, or readline for lines.",
     ],
-    reports: ["nuclio/nuclio#3699", "juliuscc/heos-api#10", "reactphp/socket#204"],
+    reports: ["juliuscc/heos-api#10", "reactphp/socket#204", "LordVonAdel/os2l#9"],
   },
   arms: { broken, control, fixed: [lengthPrefix], myth: [noDelay] },
 });

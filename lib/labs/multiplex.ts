@@ -148,7 +148,7 @@ export default defineLab({
       "A descriptor limit above the number of connections, on both sides: ulimit -n, LimitNOFILE=, --ulimit nofile=.",
       "More than about 28,000 connections to one address and port need more client addresses: ports run out before memory does.",
     ],
-    reports: ["grafana/k6#2006", "JoeDog/siege#127"],
+    reports: ["grafana/k6#2006", "sockjs/sockjs-node#94"],
   },
   arms: {
     broken,

@@ -272,9 +272,9 @@ export default defineLab({
     ],
     reports: [
       "encode/httpx#2975",
-      "linkerd/linkerd2#13023",
-      "hashicorp/boundary#3133",
       "reactor/reactor-netty#764",
+      "istio/istio#36499",
+      "openai/openai-python#3270",
     ],
   },
   arms: {

@@ -168,7 +168,7 @@ export default defineLab({
       "A backlog no longer than what you can serve before clients give up: what waits longer is work for nobody.",
       "Check the age of a request before working on it, or whether its connection has ended meanwhile.",
     ],
-    reports: ["netdata/netdata#2169", "libevent/libevent#1112", "envoyproxy/envoy#8031"],
+    reports: ["cyrusimap/cyrus-imapd#2824", "envoyproxy/envoy#8031"],
   },
   arms: { broken, control, fixed: [goesOn, shortQueue], myth: [finTimeout] },
 });

@@ -254,7 +254,7 @@ export default defineLab({
       "net.ipv4.tcp_mtu_probing=1 on hosts behind networks that one cannot mend.",
       "MSS clamping on the router with the tunnel: nft 'tcp flags syn tcp option maxseg size set rt mtu'; or the tunnel's MTU on the interfaces themselves.",
     ],
-    reports: ["moby/moby#12565", "moby/moby#49398", "moby/libnetwork#2661", "SREGym/SREGym#921"],
+    reports: ["moby/moby#12565", "moby/moby#49398", "moby/moby#20178", "moby/libnetwork#2661"],
   },
   arms: {
     broken,

@@ -170,7 +170,7 @@ export default defineLab({
       "Better: choose service ports below 32768, or move the range up.",
       "Against TIME_WAIT: SO_REUSEADDR before bind(), in the old server and in the new one. Node does it.",
     ],
-    reports: ["kubernetes/kubernetes#111682", "hashicorp/nomad#1728", "projectcalico/calico#3424"],
+    reports: ["hashicorp/nomad#3456", "projectcalico/calico#3424", "kubernetes/kops#6342"],
   },
   arms: { broken, control, fixed: [reserved, outside], myth: [otherServer] },
 });

@@ -177,11 +177,7 @@ export default defineLab({
       "More source addresses, so that each has a range of its own.",
       "Load generators: walk the range with explicit local ports (bomb --walk-ports does).",
     ],
-    reports: [
-      "cockroachdb/cockroach#6694",
-      "grafana/k6#826",
-      "TechEmpower/FrameworkBenchmarks#4092",
-    ],
+    reports: ["haproxy/haproxy#2050", "tempesta-tech/tempesta#1419"],
   },
   arms: { broken, control, fixed: [walkPorts, widerRange], myth: [twoDestinations] },
 });

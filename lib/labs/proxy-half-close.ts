@@ -243,7 +243,7 @@ export default defineLab({
       "A time-out for half-closed connections as a safety net (HAProxy: timeout client-fin, timeout tunnel; Envoy: idle_timeout).",
       "Close both at once only after an error, never after a FIN.",
     ],
-    reports: ["kubernetes/kubernetes#18354", "adamfisk/LittleProxy#413", "Shopify/toxiproxy#19"],
+    reports: ["kubernetes/kubernetes#18354", "linkerd/linkerd2#5180"],
   },
   arms: {
     broken,

@@ -262,7 +262,7 @@ export default defineLab({
     ],
     reports: [
       "gravitational/teleport#6889",
-      "freenet/freenet-core#3210",
+      "rails/rails#40229",
       "jenkinsci/swarm-plugin#163",
       "nats-io/nats.go#563",
     ],

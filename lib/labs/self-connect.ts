@@ -179,7 +179,7 @@ export default defineLab({
       "In a client that retries: after connect() compare local and remote address and port, and hang up when they are equal.",
       "Check an answer's content, not only that something answers.",
     ],
-    reports: ["nodejs/node#2927", "zeromq/libzmq#4588", "tokio-rs/tokio#3405"],
+    reports: ["nodejs/node#2927", "tokio-rs/tokio#3405", "OpenIdentityPlatform/OpenDJ#728"],
   },
   arms: { broken, control, fixed: [reserved, check] },
 });

@@ -238,8 +238,8 @@ export default defineLab({
     reports: [
       "grafana/k6#826",
       "JoeDog/siege#127",
-      "gorilla/websocket#678",
       "TechEmpower/FrameworkBenchmarks#4092",
+      "cockroachdb/cockroach#6694",
     ],
   },
   arms: {
