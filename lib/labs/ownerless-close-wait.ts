@@ -164,7 +164,8 @@ export default defineLab({
       "Recv-Q of a LISTEN row that does not fall",
     ],
     fix: [
-      "Find out why the server does not accept: blocked event loop, stopped, swapping, at its descriptor limit.",
+      "Find out why the server does not accept: blocked event loop, stopped, swapping, at its descriptor limit. " +
+        "In Node: monitorEventLoopDelay() of node:perf_hooks tells of the first; long work belongs in a worker thread.",
       "A backlog no longer than what you can serve before clients give up: what waits longer is work for nobody.",
       "Check the age of a request before working on it, or whether its connection has ended meanwhile.",
     ],

@@ -99,7 +99,7 @@ export function residueLine(
   const left = [...arms.flatMap((arm) => arm.leftBehind), ...changed];
   if (left.length > 0) return wrapped(left.join("; "), "Left behind: ");
   return wrapped(
-    `nothing: no process in the networks of ${arms.length === 1 ? "one arm" : `${count(arms.length)} arms`}, ${parameters} network parameters as before.`,
+    `nothing: no process in the networks of ${arms.length === 1 ? "one arm" : `${count(arms.length)} arms`}, so no socket, rule or namespace; ${parameters} network parameters as before.`,
     "Left behind: ",
   );
 }
