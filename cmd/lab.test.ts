@@ -221,6 +221,12 @@ describe("lab run", () => {
     expect(arm!.reason).toContain("--here changes no parameter");
     expect(readFileSync("/proc/sys/net/ipv4/ip_local_port_range", "utf8")).toBe(before);
   });
+
+  it("claims no proof with --here, where the network is everybody's", async () => {
+    const flags = ["run", "ulimit", "--arm", "control", "--here"];
+    const { stdout } = await run("lab", flags);
+    expect(stdout).toMatch(/^Left behind: with --here /m);
+  });
 });
 
 describe("the ladder of sandboxes", () => {
