@@ -88,6 +88,7 @@ async function outOfDescriptors(
     (count) => count === 1,
   );
   const room = (await bench.room(trial.pid, limit)) + 1;
+  bench.need(few > room, `${few} connections under a limit of ${limit} show nothing`);
   look?.(trial.pid);
   const connected = bench.predict(
     `connections of ${few} under a limit of ${limit}`,

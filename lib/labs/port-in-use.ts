@@ -50,12 +50,14 @@ const broken = {
     );
     await withSockets(async (own) => {
       const outgoing = bench.predict("outgoing connections with that port", 1);
+      const handshakes = bench.predict("handshakes (TcpActiveOpens)", ports, "one for each port");
       const listening = bench.predict("listeners on that port", 0);
       const start = bench.predict("the service's listen()", "EADDRINUSE");
       const elsewhere = await own.listen();
       await own.dialAll(ports, { port: elsewhere.port });
       const seen = holders(bench, port);
       outgoing.measured(seen.outgoing);
+      handshakes.measured(bench.counted("TcpActiveOpens"));
       listening.measured(seen.listening);
       start.measured(await listenErrno(own, port));
     });

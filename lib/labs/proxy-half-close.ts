@@ -122,12 +122,18 @@ const broken = {
       const front = bench.predict("CLOSE_WAIT, proxy's front", clients, "one for each of these");
       const back = bench.predict("ESTABLISHED, proxy's back", clients, "told nothing");
       const timers = bench.predict("timers on any of them", 0, "nothing will ever end this");
+      const accepted = bench.predict(
+        "handshakes (TcpPassiveOpens)",
+        2 * clients,
+        "one before the proxy, one behind it",
+      );
       const answers = bench.predict("clients answered", 0);
       const { upstream, entry, lines } = await meet(own, clients, swallowsFin);
       theirs.measured(await settled(bench, clients, ["client", "FIN_WAIT2", entry]));
       front.measured(await settled(bench, clients, ["server", "CLOSE_WAIT", entry]));
       back.measured(await settled(bench, clients, ["client", "ESTABLISHED", upstream]));
       timers.measured(await timersGone(bench));
+      accepted.measured(bench.counted("TcpPassiveOpens"));
       answers.measured(answered(lines));
     }),
 };
