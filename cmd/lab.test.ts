@@ -1,8 +1,11 @@
+import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { setTimeout as pauseMs } from "node:timers/promises";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { join } from "node:path";
 import { afterEach, beforeAll, describe, expect, it } from "vitest";
 import { allPids, commandLine } from "../lib/kernel/process.ts";
+import { changedParameters, networkParameters } from "../lib/kernel/residue.ts";
 import { findRung, networkNamespace } from "../lib/kernel/sandbox.ts";
 import type { LabResult } from "../lib/lab/result.ts";
 import { DIST, killAll, lastJson, run, start, until } from "../lib/testing/programs.ts";
@@ -26,6 +29,18 @@ function sandboxed(): string[] {
       return [];
     }
   });
+}
+
+/** Processes that it has started, and those that they have. */
+function descendants(pid: number): number[] {
+  const rows = execFileSync("ps", ["-eo", "pid=,ppid="], { encoding: "utf8" })
+    .trim()
+    .split("\n")
+    .map((row) => row.trim().split(/ +/).map(Number));
+  const found = [pid];
+  for (const one of found)
+    found.push(...rows.flatMap(([child = 0, parent]) => (parent === one ? [child] : [])));
+  return found.slice(1);
 }
 
 function labs(stdout: string): LabResult[] {
@@ -160,17 +175,25 @@ describe("lab run", () => {
     await until(sandboxed, (processes) => processes.length === 0);
   });
 
-  it.for([1, 2, 3])(
-    "leaves nothing behind when it is killed with SIGKILL once %i of its processes run",
-    async (running, test) => {
+  it.for(["time-wait-exhaustion", "nat-idle-timeout", "restart-drops-queue"])(
+    "leaves nothing of %s behind when it is killed with SIGKILL at random moments",
+    async (name, test) => {
       test.skip(cannotSandbox !== undefined, cannotSandbox);
-      const before = readFileSync("/proc/sys/net/ipv4/tcp_tw_reuse", "utf8");
-      const lab = start("lab", ["run", "time-wait-exhaustion"]);
-      await until(sandboxed, (processes) => processes.length >= running);
-      lab.child.kill("SIGKILL");
-      await lab.finished;
-      await until(sandboxed, (processes) => processes.length === 0);
-      expect(readFileSync("/proc/sys/net/ipv4/tcp_tw_reuse", "utf8")).toBe(before);
+      const before = networkParameters();
+      for (let turn = 1; turn <= 3; turn += 1) {
+        const ms = Math.round(Math.random() * 2_000);
+        const lab = start("lab", ["run", name]);
+        await Promise.race([pauseMs(ms), lab.finished]);
+        const all = descendants(lab.pid);
+        lab.child.kill("SIGKILL");
+        await lab.finished;
+        const alive = (pid: number): boolean => commandLine(pid).length > 0;
+        await until(
+          () => [`killed after ${ms} ms`, ...sandboxed(), ...all.filter(alive)],
+          (left) => left.length === 1,
+        );
+      }
+      expect(changedParameters(before, networkParameters())).toEqual([]);
     },
   );
 
@@ -197,6 +220,12 @@ describe("lab run", () => {
     expect(arm!.verdict).toBe("skipped");
     expect(arm!.reason).toContain("--here changes no parameter");
     expect(readFileSync("/proc/sys/net/ipv4/ip_local_port_range", "utf8")).toBe(before);
+  });
+
+  it("claims no proof with --here, where the network is everybody's", async () => {
+    const flags = ["run", "ulimit", "--arm", "control", "--here"];
+    const { stdout } = await run("lab", flags);
+    expect(stdout).toMatch(/^Left behind: with --here /m);
   });
 });
 

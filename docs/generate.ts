@@ -68,7 +68,7 @@ function labPage(lab: Lab): string {
   const list = (lines: readonly string[]): string => lines.map((line) => `- ${line}`).join("\n");
   const arms = lab.arms.map(({ kind, about }) => `| ${kind} | ${about.replaceAll("|", "\\|")} |`);
   const params = Object.entries(lab.params).map(
-    ([name, [value, about]]) => `| \`${name}\` | ${value} | ${about} |`,
+    ([name, [value, about]]) => `| \`--${name}\` | ${value} | ${about} |`,
   );
   return (
     [
@@ -90,9 +90,13 @@ function labPage(lab: Lab): string {
         .join("\n\n"),
       "## How to fix it",
       list(story.fix),
-      "## Parameters",
-      "Change them with `--param name=value`.",
-      ["| name | default | meaning |", "| --- | --- | --- |", ...params].join("\n"),
+      ...(params.length === 0
+        ? []
+        : [
+            "## Parameters",
+            `Flags of \`lab run ${lab.name}\`:`,
+            ["| flag | default | meaning |", "| --- | --- | --- |", ...params].join("\n"),
+          ]),
       "## Seen in production",
       list(story.reports.map(reportLink)),
     ].join("\n\n") + "\n"

@@ -7,7 +7,7 @@ describe("labs", () => {
     expect(labs.map(({ name }) => name)).toEqual(labNames());
   });
 
-  it("have one broken arm, one control and at least one fix, each described", async () => {
+  it("have one broken arm, one control, at least one fix and a myth, each described", async () => {
     for (const { name, arms } of await loadLabs()) {
       const kinds = arms.map(({ kind }) => kind);
       expect(
@@ -19,6 +19,7 @@ describe("labs", () => {
         name,
       ).toHaveLength(1);
       expect(kinds, name).toContain("fixed");
+      expect(kinds, name).toContain("myth");
       for (const { about } of arms) expect(about.length, name).toBeGreaterThan(10);
     }
   });

@@ -213,9 +213,9 @@ export default defineLab({
       "Let clients time out and retry with jitter; a larger queue only hides a server that is too slow for good.",
     ],
     reports: [
-      "netdata/netdata#2169",
-      "envoyproxy/envoy#8031",
-      "zaphoyd/websocketpp#549",
+      "netdata/netdata#2855",
+      "envoyproxy/envoy#9501",
+      "websockets/ws#794",
       "Shopify/toxiproxy#72",
     ],
   },

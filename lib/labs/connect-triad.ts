@@ -221,7 +221,7 @@ export default defineLab({
       "EHOSTUNREACH, ETIMEDOUT: routes, security groups, firewalls. Retrying at once does not help.",
       "In your own firewall reject rather than drop inside your network: errors become fast and readable.",
     ],
-    reports: ["chaos-mesh/chaos-mesh#5067", "Shopify/toxiproxy#410", "Shopify/toxiproxy#123"],
+    reports: ["chaos-mesh/chaos-mesh#5067", "Shopify/toxiproxy#410"],
   },
   arms: { broken, control, fixed: [ownTimeout, rejectInstead], myth: [timeoutAlone] },
 });

@@ -220,6 +220,17 @@ const idleTimeout = {
     twoWaves(bench, limit, ["--leak", "--idle-timeout-ms", "300"]),
 };
 
+const higherLimit = {
+  about: "twice the limit: twice as many leak, and the rest is as before",
+  run: async (bench: Bench, { limit }: Params) => {
+    const server = await bench.server(["--leak"], { through: limited(2 * limit) });
+    const crowd = { ceiling: await bench.room(server.pid, 2 * limit), shed: OWNED };
+    bench.need(crowd.ceiling > OWNED, `a limit of ${2 * limit} shows nothing`);
+    await fill(bench, crowd, 2 * limit);
+    await overfill(bench, crowd);
+  },
+};
+
 export default defineLab({
   name: "fd-leak",
   summary: "a server that never closes runs out of descriptors, in silence",
@@ -254,14 +265,9 @@ export default defineLab({
     fix: [
       "Close on every path: on 'end', on 'error', on timeouts. In Node allowHalfOpen is false by default, which does it for you.",
       "socket.setTimeout() with destroy() as a safety net; server.maxConnections to refuse instead of shed.",
-      "Watch descriptors against the limit: Node will not tell you.",
+      "Watch descriptors against the limit: Node will not tell you. A higher limit only makes it a later day.",
     ],
-    reports: [
-      "http-kit/http-kit#326",
-      "sockjs/sockjs-node#99",
-      "libevent/libevent#1112",
-      "libuv/libuv#690",
-    ],
+    reports: ["http-kit/http-kit#326", "sockjs/sockjs-node#99", "joyent/libuv#690"],
   },
-  arms: { broken, control, fixed: [closeOnEnd, idleTimeout] },
+  arms: { broken, control, fixed: [closeOnEnd, idleTimeout], myth: [higherLimit] },
 });

@@ -192,7 +192,7 @@ export default defineLab({
     reports: [
       "uNetworking/uWebSockets#95",
       "rootless-containers/slirp4netns#350",
-      "XTLS/Xray-core#6684",
+      "status-im/infra-nimbus#35",
     ],
   },
   arms: { broken, control, fixed: [closed, giveUp], myth: [keepAlive] },

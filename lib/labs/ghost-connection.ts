@@ -267,7 +267,7 @@ export default defineLab({
       "tcp_abort_on_overflow=1 where clients retry quickly and elsewhere: an error at once instead of a wait. It turns bursts into errors, too.",
       "Health checks that ask a question and wait for the answer.",
     ],
-    reports: ["envoyproxy/envoy#8031", "netdata/netdata#2169", "Shopify/toxiproxy#72"],
+    reports: ["tokio-rs/tokio#383", "cloudius-systems/osv#283"],
   },
   arms: {
     broken,

@@ -235,7 +235,7 @@ export default defineLab({
       "A deadline for every request; TCP_USER_TIMEOUT, where the language allows it (Node does not).",
       "net.ipv4.tcp_retries2=8 (about 100 s) on machines whose peers fail over.",
     ],
-    reports: ["linkerd/linkerd2#13023", "encode/httpx#2975", "reactor/reactor-netty#764"],
+    reports: ["linkerd/linkerd2#13023", "istio/istio#38476", "openshift/library-go#926"],
   },
   arms: { broken, control, fixed: [heartbeat, retries], myth: [keepAliveSysctls] },
 });

@@ -196,7 +196,8 @@ export default defineLab({
       "latency with steps of 200 ms on gRPC or HTTP/2, over lossy paths only",
     ],
     fix: [
-      "Several connections for what must not wait for each other: bulk apart from control, a small pool instead of a single channel.",
+      "Several connections for what must not wait for each other: bulk apart from control, a small pool instead of a single channel. " +
+        "In Node each http2.connect() is one connection; http.Agent has maxSockets of them.",
       "HTTP/3 (QUIC) over paths with loss; datagrams for what may be lost.",
       "Smaller messages do not help, nor do priorities: the order is fixed as soon as the bytes are written.",
     ],

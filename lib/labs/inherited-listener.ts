@@ -137,6 +137,7 @@ const broken = {
     const owner = bench.predict("its owner", "sleep", "inherited at fork(), kept at exec()");
     const errno = bench.predict("next server: listen()", "EADDRINUSE", "SO_REUSEADDR is set");
     const connected = bench.predict("clients: connect() succeeds", clients);
+    const handshakes = bench.predict("handshakes (TcpPassiveOpens)", clients, "by the kernel");
     const queued = bench.predict("in the accept queue (Recv-Q of LISTEN)", clients, "for ever");
     const answers = bench.predict("clients answered", 0);
     await afterItsDeath(bench, { inherits: true }, async (own, { port }) => {
@@ -146,6 +147,7 @@ const broken = {
       const lines = await callers(own, clients, port);
       connected.measured(countErrno(lines, "none"));
       queued.measured(await queuedAt(bench, port, clients));
+      handshakes.measured(bench.counted("TcpPassiveOpens"));
       answers.measured(answered(lines));
     });
   },
@@ -281,8 +283,8 @@ export default defineLab({
     reports: [
       "qbittorrent/qBittorrent#10312",
       "tenzir/tenzir#3998",
-      "toitlang/toit#3106",
-      "RetroShare/RetroShare#51",
+      "Haivision/srt#1465",
+      "amule-project/amule#552",
     ],
   },
   arms: {

@@ -243,11 +243,15 @@ export default defineLab({
       "ETIMEDOUT from write(), after minutes",
     ],
     fix: [
-      "Keep more than one request under way: pipelining or multiplexing, HTTP/2, batches. What follows repairs what went before.",
+      "Keep more than one request under way: pipelining or multiplexing, HTTP/2 (in Node: http2.connect()), batches. What follows repairs what went before.",
       "Inside a data centre a smaller least RTO: ip route ... rto_min 50ms, or net.ipv4.tcp_rto_min_us (Linux 6.11).",
-      "Hedged requests and deadlines in the program; find and mend the path itself (duplex mismatch, full queues, a policer).",
+      "Hedged requests and deadlines in the program (in Node: AbortSignal.timeout()); find and mend the path itself (duplex mismatch, full queues, a policer).",
     ],
-    reports: ["alexei-led/pumba#166", "google/packetdrill#23", "linkerd/linkerd2#13023"],
+    reports: [
+      "grobian/carbon-c-relay#284",
+      "elastic/elasticsearch#102788",
+      "linkerd/linkerd2#13023",
+    ],
   },
   arms: { broken, control, fixed: [pipelined, shorterRto], myth: [fewerRetries] },
 });

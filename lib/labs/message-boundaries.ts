@@ -10,7 +10,7 @@
  * SEE     RFC 9293 section 3.8 (a stream of octets); tcp_recvmsg() in net/ipv4/tcp.c
  */
 import type { Bench } from "../lab/bench.ts";
-import { atLeast, atMost } from "../lab/claim.ts";
+import { atLeast, atMost, between } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
 import { withSockets, type Line, type OwnSockets } from "../lab/network.ts";
 import { encodeFrame, FrameDecoder } from "../protocol/json/frames.ts";
@@ -75,6 +75,11 @@ const broken = {
         atMost(messages - 1),
         "several in one",
       );
+      const segments = bench.predict(
+        "small: segments with data (TCPOrigDataSent)",
+        between(1, messages),
+        "one for each write, unless the kernel joins some",
+      );
       const small = bench.predict("small: bytes that arrived", messages * SMALL_BYTES);
       const parts = bench.predict(
         "large: 'data' events",
@@ -93,6 +98,7 @@ const broken = {
         },
       });
       together.measured(first.chunks.length);
+      segments.measured(bench.counted("TcpExtTCPOrigDataSent"));
       small.measured(first.bytes);
       const second = await send(bench, own, {
         total: messages * LARGE_BYTES,
@@ -217,7 +223,7 @@ export default defineLab({
       "Bound the length that you accept, or a peer can make you buffer without end.",
       "Use a protocol that has framing: HTTP, WebSocket, or readline for lines.",
     ],
-    reports: ["nuclio/nuclio#3699", "juliuscc/heos-api#10", "reactphp/socket#204"],
+    reports: ["juliuscc/heos-api#10", "reactphp/socket#204", "LordVonAdel/os2l#9"],
   },
   arms: { broken, control, fixed: [lengthPrefix], myth: [noDelay] },
 });

@@ -9,15 +9,16 @@
  * CAVEAT  client and server share two cores and one loopback: the latencies are those of a crowd that all speak at once
  * SEE     epoll(7); uv__io_poll() in libuv's src/unix/linux.c
  */
-import { descriptorLimit } from "../kernel/process.ts";
+import { descriptorLimit, processStatus } from "../kernel/process.ts";
 import type { Bench } from "../lab/bench.ts";
-import { atMost } from "../lab/claim.ts";
+import { atLeast, atMost } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
 import type { Exchanged, Opened } from "../protocol/crowd.ts";
 import type { VisitsSummary } from "../protocol/visits.ts";
 
 const MESSAGES = 3;
 const SPARE_DESCRIPTORS = 64;
+const THREADS = 64;
 
 type Params = { readonly few: number; readonly many: number; readonly limit: number };
 
@@ -73,31 +74,55 @@ async function meet(bench: Bench, connections: number): Promise<void> {
   handshakes.measured(bench.counted("TcpPassiveOpens"));
 }
 
+/** A client that wants more connections than it may have descriptors; `env` are words such as NAME=value. */
+async function outOfDescriptors(
+  bench: Bench,
+  { few, limit }: Params,
+  { env = [], look }: { env?: readonly string[]; look?: (pid: number) => void } = {},
+): Promise<void> {
+  await bench.server();
+  const through = ["env", ...env, "prlimit", `--nofile=${limit}:${limit}`];
+  const trial = bench.start("client", ["--leave", "abandon"], { through });
+  await bench.until(
+    () => bench.view().clients.ESTABLISHED,
+    (count) => count === 1,
+  );
+  const room = (await bench.room(trial.pid, limit)) + 1;
+  bench.need(few > room, `${few} connections under a limit of ${limit} show nothing`);
+  look?.(trial.pid);
+  const connected = bench.predict(
+    `connections of ${few} under a limit of ${limit}`,
+    room,
+    `${limit} - ${limit - room} open before`,
+  );
+  const refused = bench.predict(
+    "connect() = EMFILE",
+    few - room,
+    "the others: an error, where a server gets none",
+  );
+  const flags = ["--connections", `${few}`, "--hold-ms", "300"];
+  const result = await bench.run<VisitsSummary>("client", flags, { through });
+  connected.measured(result.connected);
+  refused.measured(result.failures["EMFILE"]?.count ?? 0);
+}
+
 const broken = {
   about: "a descriptor limit below the number of connections: connect() fails, and says so",
-  run: async (bench: Bench, { few, limit }: Params) => {
-    await bench.server();
-    const through = ["prlimit", `--nofile=${limit}:${limit}`];
-    const trial = bench.start("client", ["--leave", "abandon"], { through });
-    await bench.until(
-      () => bench.view().clients.ESTABLISHED,
-      (count) => count === 1,
+  run: (bench: Bench, params: Params) => outOfDescriptors(bench, params),
+};
+
+const moreThreads = {
+  about: `UV_THREADPOOL_SIZE=${THREADS}: threads enough, and not one connection more`,
+  run: async (bench: Bench, params: Params) => {
+    const threads = bench.predict(
+      "threads of the client",
+      atLeast(THREADS),
+      "those of V8 come on top",
     );
-    const room = (await bench.room(trial.pid, limit)) + 1;
-    const connected = bench.predict(
-      `connections of ${few} under a limit of ${limit}`,
-      room,
-      `${limit} - ${limit - room} open before`,
-    );
-    const refused = bench.predict(
-      "connect() = EMFILE",
-      few - room,
-      "the others: an error, where a server gets none",
-    );
-    const flags = ["--connections", `${few}`, "--hold-ms", "300"];
-    const result = await bench.run<VisitsSummary>("client", flags, { through });
-    connected.measured(result.connected);
-    refused.measured(result.failures["EMFILE"]?.count ?? 0);
+    await outOfDescriptors(bench, params, {
+      env: [`UV_THREADPOOL_SIZE=${THREADS}`],
+      look: (pid) => threads.measured(processStatus(pid).threads),
+    });
   },
 };
 
@@ -148,7 +173,7 @@ export default defineLab({
       "A descriptor limit above the number of connections, on both sides: ulimit -n, LimitNOFILE=, --ulimit nofile=.",
       "More than about 28,000 connections to one address and port need more client addresses: ports run out before memory does.",
     ],
-    reports: ["grafana/k6#2006", "JoeDog/siege#127"],
+    reports: ["grafana/k6#2006", "sockjs/sockjs-node#94"],
   },
   arms: {
     broken,
@@ -163,5 +188,6 @@ export default defineLab({
         run: (bench: Bench, { many }: Params) => meet(bench, many),
       },
     ],
+    myth: [moreThreads],
   },
 });

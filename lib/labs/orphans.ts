@@ -223,7 +223,7 @@ export default defineLab({
       "shadowsocks/shadowsocks-rust#376",
       "PurpleI2P/i2pd#825",
       "Ysurac/openmptcprouter#2729",
-      "netdata/netdata#14",
+      "hjespers/node-red-contrib-nest#13",
     ],
   },
   arms: {

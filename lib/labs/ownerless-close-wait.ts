@@ -164,11 +164,12 @@ export default defineLab({
       "Recv-Q of a LISTEN row that does not fall",
     ],
     fix: [
-      "Find out why the server does not accept: blocked event loop, stopped, swapping, at its descriptor limit.",
+      "Find out why the server does not accept: blocked event loop, stopped, swapping, at its descriptor limit. " +
+        "In Node: monitorEventLoopDelay() of node:perf_hooks tells of the first; long work belongs in a worker thread.",
       "A backlog no longer than what you can serve before clients give up: what waits longer is work for nobody.",
       "Check the age of a request before working on it, or whether its connection has ended meanwhile.",
     ],
-    reports: ["netdata/netdata#2169", "libevent/libevent#1112", "envoyproxy/envoy#8031"],
+    reports: ["cyrusimap/cyrus-imapd#2824", "envoyproxy/envoy#8031"],
   },
   arms: { broken, control, fixed: [goesOn, shortQueue], myth: [finTimeout] },
 });

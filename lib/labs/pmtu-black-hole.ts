@@ -251,10 +251,10 @@ export default defineLab({
     ],
     fix: [
       "Let ICMP type 3 code 4 (IPv6: type 2, packet too big) pass: it is part of TCP.",
-      "net.ipv4.tcp_mtu_probing=1 on hosts behind networks that one cannot mend.",
+      "net.ipv4.tcp_mtu_probing=1 on hosts behind networks that one cannot mend. Node has no option for the size of segments; it can notice the silence: socket.setTimeout().",
       "MSS clamping on the router with the tunnel: nft 'tcp flags syn tcp option maxseg size set rt mtu'; or the tunnel's MTU on the interfaces themselves.",
     ],
-    reports: ["moby/moby#12565", "moby/moby#49398", "moby/libnetwork#2661", "SREGym/SREGym#921"],
+    reports: ["moby/moby#12565", "moby/moby#49398", "moby/moby#20178", "moby/libnetwork#2661"],
   },
   arms: {
     broken,

@@ -50,12 +50,14 @@ const broken = {
     );
     await withSockets(async (own) => {
       const outgoing = bench.predict("outgoing connections with that port", 1);
+      const handshakes = bench.predict("handshakes (TcpActiveOpens)", ports, "one for each port");
       const listening = bench.predict("listeners on that port", 0);
       const start = bench.predict("the service's listen()", "EADDRINUSE");
       const elsewhere = await own.listen();
       await own.dialAll(ports, { port: elsewhere.port });
       const seen = holders(bench, port);
       outgoing.measured(seen.outgoing);
+      handshakes.measured(bench.counted("TcpActiveOpens"));
       listening.measured(seen.listening);
       start.measured(await listenErrno(own, port));
     });
@@ -170,7 +172,7 @@ export default defineLab({
       "Better: choose service ports below 32768, or move the range up.",
       "Against TIME_WAIT: SO_REUSEADDR before bind(), in the old server and in the new one. Node does it.",
     ],
-    reports: ["kubernetes/kubernetes#111682", "hashicorp/nomad#1728", "projectcalico/calico#3424"],
+    reports: ["hashicorp/nomad#3456", "projectcalico/calico#3424", "kubernetes/kops#6342"],
   },
   arms: { broken, control, fixed: [reserved, outside], myth: [otherServer] },
 });

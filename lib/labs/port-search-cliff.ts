@@ -173,15 +173,11 @@ export default defineLab({
       "many TIME_WAIT on the client's side",
     ],
     fix: [
-      "Stay below one half of the range: reuse connections, or widen net.ipv4.ip_local_port_range.",
+      "Stay below one half of the range: reuse connections (in Node: new http.Agent({ keepAlive: true }), the default since Node 19), or widen net.ipv4.ip_local_port_range.",
       "More source addresses, so that each has a range of its own.",
-      "Load generators: walk the range with explicit local ports (bomb --walk-ports does).",
+      "Load generators: walk the range with explicit local ports (in Node: net.connect({ localPort }); bomb --walk-ports does).",
     ],
-    reports: [
-      "cockroachdb/cockroach#6694",
-      "grafana/k6#826",
-      "TechEmpower/FrameworkBenchmarks#4092",
-    ],
+    reports: ["haproxy/haproxy#2050", "tempesta-tech/tempesta#1419"],
   },
   arms: { broken, control, fixed: [walkPorts, widerRange], myth: [twoDestinations] },
 });

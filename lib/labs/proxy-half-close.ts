@@ -122,12 +122,18 @@ const broken = {
       const front = bench.predict("CLOSE_WAIT, proxy's front", clients, "one for each of these");
       const back = bench.predict("ESTABLISHED, proxy's back", clients, "told nothing");
       const timers = bench.predict("timers on any of them", 0, "nothing will ever end this");
+      const accepted = bench.predict(
+        "handshakes (TcpPassiveOpens)",
+        2 * clients,
+        "one before the proxy, one behind it",
+      );
       const answers = bench.predict("clients answered", 0);
       const { upstream, entry, lines } = await meet(own, clients, swallowsFin);
       theirs.measured(await settled(bench, clients, ["client", "FIN_WAIT2", entry]));
       front.measured(await settled(bench, clients, ["server", "CLOSE_WAIT", entry]));
       back.measured(await settled(bench, clients, ["client", "ESTABLISHED", upstream]));
       timers.measured(await timersGone(bench));
+      accepted.measured(bench.counted("TcpPassiveOpens"));
       answers.measured(answered(lines));
     }),
 };
@@ -243,7 +249,7 @@ export default defineLab({
       "A time-out for half-closed connections as a safety net (HAProxy: timeout client-fin, timeout tunnel; Envoy: idle_timeout).",
       "Close both at once only after an error, never after a FIN.",
     ],
-    reports: ["kubernetes/kubernetes#18354", "adamfisk/LittleProxy#413", "Shopify/toxiproxy#19"],
+    reports: ["kubernetes/kubernetes#18354", "linkerd/linkerd2#5180"],
   },
   arms: {
     broken,

@@ -256,13 +256,13 @@ export default defineLab({
       "connect() time-outs although the server is idle most of the time",
     ],
     fix: [
-      "A random pause before the first attempt, too: Math.random() * base * 2 ** attempt, with a ceiling (full jitter).",
+      "A random pause before the first attempt, too (full jitter); in Node: setTimeout(connect, Math.random() * Math.min(cap, base * 2 ** attempt)).",
       "A larger backlog and somaxconn take up the burst; a token bucket or concurrency limit in front of expensive log-ins.",
       "Drop clients slowly: drain a server over minutes, close each connection at a random time of its own.",
     ],
     reports: [
       "gravitational/teleport#6889",
-      "freenet/freenet-core#3210",
+      "rails/rails#40229",
       "jenkinsci/swarm-plugin#163",
       "nats-io/nats.go#563",
     ],

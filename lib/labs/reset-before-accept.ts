@@ -211,7 +211,7 @@ export default defineLab({
       "Begin to work when the first bytes are there; elsewhere TCP_DEFER_ACCEPT lets the kernel wait for them.",
       "Accept in time: move computations out of the event loop. On other systems: expect ECONNABORTED from accept(), and go on.",
     ],
-    reports: ["nodejs/node#23858", "haraka/Haraka#239", "emqx/esockd#9", "bloomberg/ntf-core#300"],
+    reports: ["haraka/Haraka#239", "emqx/esockd#9", "nodejs/node-v0.x-archive#7566"],
   },
   arms: { broken, control, fixed: [firstByte, acceptSooner], myth: [atTheListener] },
 });

@@ -248,7 +248,7 @@ export default defineLab({
       "Say inside the data how long it is (Content-Length, frames): an 'end' alone does not prove that all has come.",
       "Let the other side close first when ports are scarce, or reuse connections; see time-wait-exhaustion.",
     ],
-    reports: ["Shopify/toxiproxy#238", "mcollina/autocannon#184", "libuv/libuv#4992"],
+    reports: ["libuv/libuv#1991", "envoyproxy/envoy#9753", "libuv/libuv#4992"],
   },
   arms: {
     broken,

@@ -155,7 +155,7 @@ export default defineLab({
       "Hand the listening socket over to the new process (systemd socket activation, cluster), so that it is never closed.",
       "With SO_REUSEPORT: net.ipv4.tcp_migrate_req=1 moves the queue to another listener. Clients: retry what is safe to repeat.",
     ],
-    reports: ["envoyproxy/envoy#8031", "memcached/memcached#1023", "pgbouncer/pgbouncer#902"],
+    reports: ["joewalnes/port-sharding#3", "libp2p/go-reuseport#6", "pgbouncer/pgbouncer#902"],
   },
   arms: { broken, control, fixed: [drain], myth: [closeAtOnce] },
 });

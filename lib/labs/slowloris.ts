@@ -244,7 +244,7 @@ export default defineLab({
       "maxConnections below the descriptor limit, and a limit per client address in the proxy.",
       "A proxy that buffers whole requests (nginx does) before a server with few workers.",
     ],
-    reports: ["caddyserver/caddy#4235", "libevent/libevent#593"],
+    reports: ["caddyserver/caddy#4235", "warmcat/libwebsockets#2154"],
   },
   arms: { broken, control, fixed: [headersTimeout, idleByRequest, moreRoom], myth: [idleTimeout] },
 });

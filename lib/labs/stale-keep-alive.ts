@@ -248,7 +248,7 @@ export default defineLab({
     reports: [
       "nodejs/node#20256",
       "nodejs/node#27363",
-      "nodejs/node#52649",
+      "nodejs/node#17749",
       "node-modules/agentkeepalive#23",
     ],
   },

@@ -273,8 +273,8 @@ export default defineLab({
       "If most cookies come back it is no attack but a server that gets more connections than it was made for: see accept-queue-overflow.",
     ],
     reports: [
-      "netdata/netdata#6998",
       "netdata/netdata#8249",
+      "zaphoyd/websocketpp#549",
       "mikebrady/shairport-sync#1107",
       "cuberite/cuberite#4596",
     ],

@@ -140,7 +140,7 @@ export default defineLab({
     ],
     fix: [
       "Leave the limit where it is, or raise it: 262144 TIME_WAIT sockets cost about 60 MB.",
-      "Make fewer connections: pools, HTTP keep-alive. See time-wait-exhaustion.",
+      "Make fewer connections: pools, HTTP keep-alive (in Node: new http.Agent({ keepAlive: true }), the default since Node 19). See time-wait-exhaustion.",
       "Let the other side close first where that is acceptable.",
     ],
     reports: ["RMerl/asuswrt-merlin.ng#136", "engintron/engintron#840"],

@@ -192,7 +192,7 @@ export default defineLab({
       "Heed 'end': leave allowHalfOpen at false unless you mean it, and stop writing when the peer has ended.",
       "A write is not a delivery: wait for an answer on the level of the application, and repeat only what may be repeated.",
     ],
-    reports: ["nodejs/help#1807", "nodejs/node-v0.x-archive#6211", "haraka/Haraka#207"],
+    reports: ["haraka/Haraka#207", "nodejs/help#1645", "nodejs/node-v0.x-archive#6211"],
   },
   arms: { broken, control, fixed: [heedTheEnd, listen], myth: [tryCatch] },
 });

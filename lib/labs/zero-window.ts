@@ -220,7 +220,7 @@ export default defineLab({
       "A limit per client and a timeout without progress; end it with resetAndDestroy(), or the kernel keeps the queue in FIN_WAIT1.",
       "Drop or merge what is outdated (ticks, positions) instead of queueing it for a slow reader.",
     ],
-    reports: ["nodejs/node#51507", "nodejs/node#9254"],
+    reports: ["nodejs/node-v0.x-archive#6623", "nodejs/node#45382", "socketio/engine.io#420"],
   },
   arms: { broken, control, fixed: [backpressure, writeTimeout], myth: [retries] },
 });

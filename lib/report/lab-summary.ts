@@ -98,8 +98,13 @@ export function residueLine(
   const arms = results.flatMap((result) => result.arms);
   const left = [...arms.flatMap((arm) => arm.leftBehind), ...changed];
   if (left.length > 0) return wrapped(left.join("; "), "Left behind: ");
+  if (results.some(({ environment }) => environment.sandbox === "here"))
+    return wrapped(
+      `with --here the network is everybody's: TIME_WAIT stays for a minute; ${parameters} network parameters as before.`,
+      "Left behind: ",
+    );
   return wrapped(
-    `nothing: no process in the networks of ${arms.length === 1 ? "one arm" : `${count(arms.length)} arms`}, ${parameters} network parameters as before.`,
+    `nothing: no process in the networks of ${arms.length === 1 ? "one arm" : `${count(arms.length)} arms`}, so no socket, rule or namespace; ${parameters} network parameters as before.`,
     "Left behind: ",
   );
 }
