@@ -1,0 +1,107 @@
+/**
+ * actor-main: the programs of scenarios that the server and the client do not have: each a few lines, for one thing to be seen.
+ */
+import { createSocket } from "node:dgram";
+import { connect, createServer, type Socket } from "node:net";
+import { setTimeout as pause } from "node:timers/promises";
+
+const HOST = "127.0.0.1";
+const [, , role = "", portText = ""] = process.argv;
+const port = Number(portText);
+
+/** Makes a server that does this with each connection. */
+function serve(handle: (socket: Socket) => void): void {
+  createServer({ allowHalfOpen: true, noDelay: true }, handle).listen(port, HOST);
+}
+
+/** Connects; resolves when the kernel has. */
+async function connected(options: { readonly noDelay: boolean }): Promise<Socket> {
+  const socket = connect({ host: HOST, port, allowHalfOpen: true, ...options });
+  await new Promise((resolve, reject) => socket.once("connect", resolve).once("error", reject));
+  return socket;
+}
+
+const NAGLE_HALF = 5;
+const HOLD_MS = 20;
+const KEEP_ALIVE_MS = 1_000;
+const BIG_BYTES = 65_536;
+const SMALL_BUFFER_BYTES = 8_192;
+const QUEUERS = 4;
+
+const ROLES: Readonly<Record<string, () => void | Promise<void>>> = {
+  /** Says nothing until the other side has said all. */
+  "answer-at-end": () => {
+    serve((socket) => {
+      let bytes = 0;
+      socket.on("data", (chunk) => (bytes += chunk.length));
+      socket.on("end", () => void pause(HOLD_MS).then(() => socket.end(`got ${bytes} bytes`)));
+    });
+  },
+  "half-closer": async () => {
+    const socket = await connected({ noDelay: true });
+    socket.end("that is all").resume();
+  },
+  /** Answers when both halves are there. */
+  "answer-whole": () => {
+    serve((socket) => {
+      let bytes = 0;
+      socket.on("end", () => socket.end());
+      socket.on("data", (chunk) => {
+        bytes += chunk.length;
+        if (bytes === 2 * NAGLE_HALF) socket.write("whole");
+      });
+    });
+  },
+  "two-writes": async () => {
+    const socket = await connected({ noDelay: false });
+    // The first answers of a connection are acknowledged at once (quick ACK mode): one exchange to get over that.
+    socket.write("first");
+    socket.write("half.");
+    socket.once("data", () => socket.destroy());
+  },
+  keeper: async () => {
+    const socket = await connected({ noDelay: true });
+    socket.setKeepAlive(true, KEEP_ALIVE_MS);
+    await pause(KEEP_ALIVE_MS + 300);
+    socket.destroy();
+  },
+  /** The first is accepted and blocks the server, two fit into the queue behind it, the last does not. */
+  queuers: async () => {
+    const sockets: Socket[] = [];
+    for (let number = 0; number < QUEUERS; number += 1) {
+      const socket = connect({ host: HOST, port });
+      sockets.push(socket);
+      await Promise.race([new Promise((resolve) => socket.once("connect", resolve)), pause(50)]);
+      await pause(HOLD_MS);
+    }
+    const last = sockets.at(-1);
+    if (last?.connecting === true) await new Promise((resolve) => last.once("connect", resolve));
+    for (const socket of sockets) socket.destroy();
+  },
+  "big-message": () => {
+    let received = 0;
+    const socket: Socket = connect({
+      ...{ host: HOST, port, noDelay: true },
+      onread: {
+        buffer: Buffer.alloc(SMALL_BUFFER_BYTES),
+        callback: (bytes) => {
+          received += bytes;
+          if (received === BIG_BYTES) socket.destroy();
+          return true;
+        },
+      },
+    });
+    socket.write(Buffer.alloc(BIG_BYTES, "x"));
+  },
+  "udp-echo": () => {
+    const socket = createSocket("udp4").bind(port, HOST);
+    socket.on("message", (message, { port, address }) => socket.send(message, port, address));
+  },
+  "udp-client": () => {
+    const socket = createSocket("udp4");
+    socket.on("message", () => socket.close());
+    socket.send("hello, UDP", port, HOST);
+  },
+};
+
+await ROLES[role]?.();
