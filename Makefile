@@ -30,6 +30,8 @@ $(BUILT): $(INSTALLED) tsconfig.json tsconfig.build.json $(SOURCES)
 	rm -rf dist
 	$(BIN)/tsc -p tsconfig.build.json
 	chmod +x dist/cmd/*.js
+	mkdir dist/bin
+	for file in dist/cmd/*.js; do ln -s "../cmd/$${file##*/}" "dist/bin/$$(basename "$$file" .js)"; done
 	touch $@
 
 .PHONY: build
@@ -83,6 +85,10 @@ ulimit: $(BUILT) ## Run the lab on descriptor limits
 test: $(BUILT) ## Run all tests
 	$(BIN)/vitest run $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(BUILT) ## A million malformed inputs at a live server (FUZZ_INPUTS, FUZZ_SEED)
+	FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} $(BIN)/vitest run cmd/fuzz.test.ts
+
 .PHONY: test-matrix
 test-matrix: $(BUILT) ## Run all tests on Node 20, 22 and 24 (from npm)
 	for version in 20 22 24; do
@@ -90,11 +96,16 @@ test-matrix: $(BUILT) ## Run all tests on Node 20, 22 and 24 (from npm)
 	  npx --yes node@$$version $(BIN)/../vitest/vitest.mjs run
 	done
 
+.PHONY: docker-test
+docker-test: ## Run what docs/docker.md tells to type, at a real Docker Engine
+	@.ci/docker-test
+
 .PHONY: lint
-lint: $(INSTALLED) ## ESLint, Prettier, types
+lint: $(INSTALLED) ## ESLint, Prettier, types, Dockerfile
 	$(BIN)/tsc -p .
 	$(BIN)/eslint .
 	$(BIN)/prettier --check --log-level warn .
+	$(BIN)/dockerfile-utils lint Dockerfile
 
 .PHONY: check
 check: lint test docs-fresh ## Everything that CI checks
@@ -107,13 +118,17 @@ docs: $(BUILT) ## Write the generated part of the documentation
 docs-fresh: $(BUILT)
 	node dist/docs/generate.js --check
 
+.PHONY: docs-run
+docs-run: $(BUILT) ## Run every command that stands in docs/concepts
+	node dist/docs/console.js docs/concepts/*.md
+
 .PHONY: docs-record
 docs-record: $(BUILT) ## The same, with fresh recordings of every lab, or of NAME
 	node dist/docs/generate.js --record $(NAME)
 
 .PHONY: bench
-bench: $(BUILT) ## Measure, side by side with other tools
-	for file in dist/bench/*.js; do node "$$file"; done
+bench: $(BUILT) ## Measure, side by side with other programs (ARGS)
+	@node dist/bench/main.js $(ARGS)
 
 .PHONY: clean
 clean: ## Remove what was installed and built

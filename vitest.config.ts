@@ -9,7 +9,11 @@ export default defineConfig({
     projects: [
       {
         // Pure functions: text in, data out. No processes, no sockets.
-        test: { name: "unit", include: ["lib/**/*.test.ts"], exclude: ["lib/**/*.wire.test.ts"] },
+        test: {
+          name: "unit",
+          include: ["lib/**/*.test.ts", "docs/**/*.test.ts"],
+          exclude: ["lib/**/*.wire.test.ts"],
+        },
       },
       {
         // Real processes and a real kernel, one file at a time: two at once would disturb each other's evidence.

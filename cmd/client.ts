@@ -1,30 +1,49 @@
 #!/usr/bin/env node
 /**
- * client: one connection, or many at once: connect, send, check the echo, hold, leave in one of four ways.
+ * client: one connection, or many at once: connect, send, check the echo, hold, leave in one of four ways. Or messages of JSON.
  *
  * WATCH   --leave half-close against a leaking server: FIN_WAIT2 with an owner; --leave end: without one
  * CAVEAT  --leave abandon never closes; Ctrl-C ends it, and then the kernel closes
- * SEE     docs/map.md
+ * SEE     docs/map.md, docs/protocol-client.md
  */
-import { choice, flag, integer, toggle, words } from "../lib/cli/flags.ts";
-import { command, main } from "../lib/cli/main.ts";
-import { REMOTE_RATE_PER_SECOND, resolveTarget } from "../lib/cli/target.ts";
+import { choice, flag, integer, optional, toggle, words, type Values } from "../lib/cli/flags.ts";
+import type { Io } from "../lib/cli/io.ts";
+import { command, main, UsageError } from "../lib/cli/main.ts";
+import { REMOTE_RATE_PER_SECOND, resolveTarget, type Target } from "../lib/cli/target.ts";
 import { isLoopback } from "../lib/kernel/ports.ts";
 import { isInSandbox } from "../lib/kernel/sandbox.ts";
+import type { Server } from "../lib/programs/json-client.ts";
 import { WAYS_TO_LEAVE, type WayToLeave } from "../lib/protocol/leave.ts";
 import { visitAll } from "../lib/protocol/visits.ts";
 import { visitsReport } from "../lib/report/visits-report.ts";
 
 const waysToLeave = Object.keys(WAYS_TO_LEAVE) as WayToLeave[];
 
-const flags = {
+const MODES = ["visit", "demo", "interactive"] as const;
+type Mode = (typeof MODES)[number];
+
+const common = {
+  protocol: flag(choice("echo", "json"), "echo", {
+    about:
+      "What to speak: echo, or json, each message with its length before it; json alone is the demo",
+    metavar: "NAME",
+  }),
   host: flag(words, "127.0.0.1", { about: "Server to connect to", metavar: "HOST", env: "HOST" }),
-  port: flag(integer(1, 65_535), 8080, {
+  port: optional(integer(1, 65_535), {
     about: "Its port",
     metavar: "N",
     env: "PORT",
     alias: "p",
+    defaultText: "8080, json 9999",
   }),
+  "allow-remote": toggle({
+    about: "Allow a server that is not on this machine",
+    env: "ALLOW_REMOTE",
+  }),
+  json: toggle({ about: "Print what was seen as JSON" }),
+};
+
+const visit = {
   connections: flag(integer(1, 100_000), 1, {
     about: "Connections at the same time",
     metavar: "N",
@@ -48,50 +67,150 @@ const flags = {
     about: "Give up connecting, or waiting for an echo",
     metavar: "MS",
   }),
-  "allow-remote": toggle({
-    about: "Allow a server that is not on this machine",
-    env: "ALLOW_REMOTE",
-  }),
-  json: toggle({ about: "Print what was seen as JSON" }),
 };
+
+const group = "With --protocol json, demo, interactive";
+const json = {
+  "auth-token-file": optional(words, {
+    about: "Show the token in this file, or in AUTH_TOKEN",
+    metavar: "FILE",
+    group,
+  }),
+  compress: toggle({ about: "Ask for compression", group }),
+  tls: toggle({ about: "TLS, trusting the usual authorities", group }),
+  "tls-ca": optional(words, { about: "TLS, trusting these", metavar: "FILE", group }),
+  "tls-cert": optional(words, { about: "TLS with a certificate of ours", metavar: "FILE", group }),
+  "tls-key": optional(words, { about: "and its key", metavar: "FILE", group }),
+};
+
+const flags = { ...common, ...visit, ...json };
+type Given = Values<typeof flags>;
 
 await main(
   command({
     name: "client",
-    summary: "connect, send, check the echo, leave in one of four ways",
+    summary: "connect, send, check the echo, leave in one of four ways; or messages of JSON",
     flags,
+    words: "[demo|interactive]",
     examples: [
       ["client", "one connection to 127.0.0.1:8080"],
       ["CONNECTIONS=23 client --hold-ms 5000", "23 at once, held for 5 s"],
       ["client --leave reset", "leave with a RST instead of a FIN"],
+      ["client --protocol json", "every feature of server --protocol json"],
+      ["client interactive", "type messages to it"],
     ],
-    run: async (values, io) => {
-      const rules = { allowRemote: values["allow-remote"], isInSandbox: isInSandbox(), isLoopback };
+    run: async (values, io, given) => {
+      const mode = modeOf(values, given);
+      refuseOthers(values, mode);
       // A single connection is what every program makes; only crowds need permission.
+      const isAlone = mode === "interactive" || (mode === "visit" && values.connections === 1);
       const target = await resolveTarget(values.host, {
-        ...rules,
-        allowRemote: rules.allowRemote || values.connections === 1,
+        allowRemote: values["allow-remote"] || isAlone,
+        isInSandbox: isInSandbox(),
+        isLoopback,
       });
-      if (!values.json)
-        io.err(
-          `client: ${values.connections} to ${target.address}:${values.port}, then ${values.leave}. Ctrl-C to stop.`,
-        );
-      const summary = await visitAll(
-        values.connections,
-        {
-          host: target.address,
-          port: values.port,
-          message: Buffer.from(values.message),
-          messages: values.messages,
-          holdMs: values["hold-ms"],
-          leave: values.leave,
-          timeoutMs: values["timeout-ms"],
-          signal: io.signal,
-        },
-        target.isRemote ? REMOTE_RATE_PER_SECOND : Infinity,
-      );
-      io.out(values.json ? JSON.stringify({ version: 1, ...summary }) : visitsReport(summary));
-      return summary.left === summary.connections ? 0 : 1;
+      if (mode === "visit") return visitServer(values, target, io);
+      return (mode === "demo" ? showAll : talk)(serverOf(values, target), values, io);
     },
   }),
 );
+
+function modeOf({ protocol }: Given, [word, another]: readonly string[]): Mode {
+  const modes = MODES.filter((mode) => mode !== "visit");
+  const mode = modes.find((name) => name === word);
+  if (another !== undefined || (word !== undefined && mode === undefined))
+    throw new UsageError(
+      `expected at most one of ${modes.join(", ")}, got ${JSON.stringify(another ?? word)}; see --help`,
+    );
+  return mode ?? (protocol === "json" ? "demo" : "visit");
+}
+
+/** A flag that would have no effect is a mistake of its user's. */
+function refuseOthers(values: Given, mode: Mode): void {
+  for (const [name, { default: fallback }] of Object.entries(mode === "visit" ? json : visit))
+    if (values[name as keyof Given] !== fallback)
+      throw new UsageError(
+        `--${name} has no meaning with ${mode === "visit" ? "--protocol echo" : mode}; see --help`,
+      );
+}
+
+async function visitServer(values: Given, target: Target, io: Io): Promise<number> {
+  const port = values.port ?? 8_080;
+  if (!values.json)
+    io.err(
+      `client: ${values.connections} to ${target.address}:${port}, then ${values.leave}. Ctrl-C to stop.`,
+    );
+  const summary = await visitAll(
+    values.connections,
+    {
+      host: target.address,
+      port,
+      message: Buffer.from(values.message),
+      messages: values.messages,
+      holdMs: values["hold-ms"],
+      leave: values.leave,
+      timeoutMs: values["timeout-ms"],
+      signal: io.signal,
+    },
+    target.isRemote ? REMOTE_RATE_PER_SECOND : Infinity,
+  );
+  io.out(values.json ? JSON.stringify({ version: 1, ...summary }) : visitsReport(summary));
+  return summary.left === summary.connections ? 0 : 1;
+}
+
+function serverOf(values: Given, { address }: Target): Server {
+  const { host } = values;
+  const [tlsCa, tlsCert, tlsKey] = [values["tls-ca"], values["tls-cert"], values["tls-key"]];
+  if ((tlsCert === undefined) !== (tlsKey === undefined))
+    throw new UsageError("--tls-cert and --tls-key need each other");
+  return {
+    host: address,
+    port: values.port ?? 9_999,
+    tls: values.tls || tlsCa !== undefined || tlsCert !== undefined,
+    tlsCa,
+    tlsCert,
+    tlsKey,
+    ...(host === address ? {} : { tlsName: host }),
+    authToken: process.env["AUTH_TOKEN"],
+    authTokenFile: values["auth-token-file"],
+    compression: values.compress,
+  };
+}
+
+async function talk(server: Server, values: Given, io: Io): Promise<number> {
+  const [{ connectedClient, connectOptions }, { chat }, report, { theme }] = await Promise.all([
+    import("../lib/programs/json-client.ts"),
+    import("../lib/programs/interactive.ts"),
+    import("../lib/report/chat-report.ts"),
+    import("../lib/report/lab-report.ts"),
+  ]);
+  const client = await connectedClient(connectOptions(server));
+  const paint = theme(io.color.out);
+  if (!values.json) io.err(report.chatOpening(`${server.host}:${server.port}`));
+  const { failed } = await chat({
+    client,
+    input: process.stdin,
+    output: process.stdout,
+    isTerminal: process.stdin.isTTY && io.isTty.out && process.env["TERM"] !== "dumb",
+    prompt: "> ",
+    print: (event) => io.out(values.json ? report.chatJson(event) : report.chatText(event, paint)),
+    signal: io.signal,
+  });
+  await client.close();
+  return failed === 0 ? 0 : 1;
+}
+
+async function showAll(server: Server, values: Given, io: Io): Promise<number> {
+  const [{ demo }, { demoStep }, { theme }] = await Promise.all([
+    import("../lib/programs/demo.ts"),
+    import("../lib/report/demo-report.ts"),
+    import("../lib/report/lab-report.ts"),
+  ]);
+  const paint = theme(io.color.out);
+  let isFine = true;
+  for await (const step of demo(server, io.signal)) {
+    isFine &&= step.held;
+    io.out(values.json ? JSON.stringify({ version: 1, ...step }) : demoStep(step, paint));
+  }
+  return isFine ? 0 : 1;
+}

@@ -124,14 +124,14 @@ const shell = command({
   name: "lab shell",
   summary: "a shell in a private network with few ports; from a second terminal, joins it",
   words: "[-- COMMAND..]",
-  flags: {},
+  flags: { alone: toggle({ about: "A new one, which nobody joins" }) },
   examples: [
     ["lab shell", "server here, lab shell and bomb there"],
     ["lab shell -- ss -s", "one command in there"],
   ],
-  run: async (_values, io, words) => {
+  run: async ({ alone }, io, words) => {
     const { enterShell } = await import("../lib/lab/shell.ts");
-    return enterShell(words, io);
+    return enterShell(words, io, alone);
   },
 });
 
@@ -159,6 +159,7 @@ async function runThem(
   const format = values.json ? "json" : values.format;
   const isTold = format === "text" && values.jobs === 1 && values.repeat === 1;
   if (format === "text") io.err(`lab: ${labs.length} lab(s) in ${RUNGS[rung]}. Ctrl-C to stop.`);
+  const paint = report.theme(io.color.out);
   const before = networkParameters();
   const results = await runLabs(labs, {
     rung,
@@ -169,12 +170,15 @@ async function runThem(
     jobs: values.jobs,
     ...(isTold ? { follow: (lab: Lab) => report.narrator(lab, io, values.story) } : {}),
     onResult: (result, done, all) => {
-      if (!isTold) io.err(report.progressLine(result, done, all));
+      if (isTold) return;
+      io.err(report.progressLine(result, done, all));
+      if (format === "text" && result.verdict === "failed" && !io.signal.aborted)
+        io.out(report.failureReport(result, paint));
     },
   });
   if (format === "text") {
     const after = networkParameters();
-    io.out(report.summaryTable(results, report.theme(io.color.out)));
+    io.out(report.summaryTable(results, paint));
     io.out(report.residueLine(results, after.size, changedParameters(before, after)));
     if (values.short)
       io.out("Further fixes of each: make lab NAME=..., or make labs for everything.");

@@ -1,5 +1,5 @@
 /**
- * generate: writes the part of the documentation that has its home in code: help screens, lab pages, the README's table.
+ * generate: writes the part of the documentation that has its home in code: help screens, lab pages, tables.
  *
  * With --check it writes nothing and fails when something is stale. With --record it first runs every lab, or those
  * named, and keeps what it printed, for the pages.
@@ -11,6 +11,8 @@ import { dirname, join } from "node:path";
 import { format } from "prettier";
 import type { Lab } from "../lib/lab/define.ts";
 import { loadLabs } from "../lib/lab/load.ts";
+import { claimsPage, recordClaims } from "./claims-page.ts";
+import { withProtocolTables } from "./protocol-tables.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const PROGRAMS = [
@@ -140,12 +142,16 @@ const labs = await loadLabs();
 const [, , task, ...named] = process.argv;
 if (task === "--record")
   record(labs.filter(({ name }) => named.length === 0 || named.includes(name)));
+if (task === "--record-claims") await recordClaims(named);
 const readme = join(ROOT, "README.md");
+const protocol = join(ROOT, "docs/reference/protocol.md");
 const pages: readonly (readonly [path: string, text: string])[] = [
   [join(ROOT, "docs/reference/commands.md"), commandsPage()],
   [join(ROOT, "docs/symptoms.md"), symptomsPage(labs)],
+  [join(ROOT, "docs/concepts/claims-checked.md"), claimsPage(HINT)],
   ...labs.map((lab) => [join(ROOT, "docs/labs", `${lab.name}.md`), labPage(lab)] as const),
   [readme, withLabTable(readFileSync(readme, "utf8"), labs)],
+  [protocol, withProtocolTables(readFileSync(protocol, "utf8"))],
 ];
 /** As `make lint` wants it. */
 const formatted = await Promise.all(

@@ -28,8 +28,15 @@ describe("package", () => {
       if (built.endsWith(".js")) expect(existsSync(sourceOf(built)), name).toBe(true);
   });
 
-  it("depends on four packages at run time, no more", () => {
-    expect(Object.keys(manifest.dependencies)).toEqual(["chalk", "cli-table3", "execa", "yargs"]);
+  it("depends on six packages at run time, no more", () => {
+    expect(Object.keys(manifest.dependencies)).toEqual([
+      "chalk",
+      "cli-table3",
+      "cockatiel", // back-off and circuit breaker of the protocol's client; no dependencies of its own
+      "execa",
+      "lightning-pool", // its pool of connections
+      "yargs",
+    ]);
   });
 
   it("starts every executable and every lab with a man page: its name, and what it does in one line", () => {

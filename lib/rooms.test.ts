@@ -38,6 +38,8 @@ const TYPES_ONLY: Readonly<Record<string, readonly string[]>> = {
 const OWNERS: Readonly<Record<string, readonly string[]>> = {
   yargs: ["cmd", "lib/cli"],
   execa: ["lib/kernel", "lib/lab", "lib/sockets/capture.ts"],
+  cockatiel: ["lib/protocol"],
+  "lightning-pool": ["lib/protocol"],
   chalk: ["lib/report"],
   "cli-table3": ["lib/report"],
 };

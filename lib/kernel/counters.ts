@@ -10,11 +10,10 @@ import { readFileSync } from "node:fs";
 /** Counter name to value; every counter that this kernel has. */
 export type Counters = Readonly<Record<string, number>>;
 
-/** Reads all TCP and IP counters of this process's network namespace. */
-export function readCounters(): Counters {
-  return parseCounters(
-    `${readFileSync("/proc/net/snmp", "latin1")}\n${readFileSync("/proc/net/netstat", "latin1")}`,
-  );
+/** Reads all TCP and IP counters of a process's network namespace; throws ENOENT when there is no such process. */
+export function readCounters(pid: number | "self" = "self"): Counters {
+  const read = (file: string): string => readFileSync(`/proc/${pid}/net/${file}`, "latin1");
+  return parseCounters(`${read("snmp")}\n${read("netstat")}`);
 }
 
 /** Reads the text of /proc/net/snmp or /proc/net/netstat: pairs of lines, names above and values below. */

@@ -3,8 +3,9 @@
  */
 import { writeSync } from "node:fs";
 import { enterSandbox, networkNamespace, type Rung } from "../kernel/sandbox.ts";
+import { totalOf } from "../sockets/record.ts";
 import { Bench, SkipArm } from "./bench.ts";
-import type { ArmEvent } from "./events.ts";
+import type { ArmEvent, Sample } from "./events.ts";
 import { loadLab } from "./load.ts";
 
 /** What the runner wants, as JSON in the only argument. */
@@ -15,7 +16,7 @@ export type ArmOrder = {
   readonly rung: Rung;
 };
 
-const SAMPLE_EVERY_MS = 50;
+const SAMPLE_EVERY_MS = 25;
 
 /** Written at once: what was said before a crash is not lost. */
 function emit(event: ArmEvent): void {
@@ -43,10 +44,16 @@ async function runArm(order: ArmOrder): Promise<void> {
 function sample(bench: Bench): () => void {
   const startMs = performance.now();
   let timer: NodeJS.Timeout | undefined;
+  // Of the time before the first socket only the end is worth telling: how everything looked at rest.
+  let unsaid: Sample[] = [];
+  let hasBegun = false;
   const look = (): number => {
     const beganMs = performance.now();
     const sample = bench.sample(Math.round(beganMs - startMs));
-    if (sample.server.LISTEN > 0) emit({ event: "sample", sample });
+    hasBegun ||= totalOf(sample.server) + totalOf(sample.clients) > 0;
+    unsaid = hasBegun ? [...unsaid, sample] : [sample];
+    if (!hasBegun) return performance.now() - beganMs;
+    for (const one of unsaid.splice(0)) emit({ event: "sample", sample: one });
     return performance.now() - beganMs;
   };
   const goOn = (): void => {

@@ -5,10 +5,10 @@
  * does not measure what it predicted has failed.
  */
 import { setTimeout as pauseMs } from "node:timers/promises";
-import { counter, counterDelta, readCounters, type Counters } from "../kernel/counters.ts";
-import { freeDescriptors, openDescriptors, processStatus } from "../kernel/process.ts";
+import { counter, readCounters, type Counters } from "../kernel/counters.ts";
+import { freeDescriptors } from "../kernel/process.ts";
 import type { Rung } from "../kernel/sandbox.ts";
-import { writeSysctl } from "../kernel/sysctl.ts";
+import { readSysctl, writeSysctl } from "../kernel/sysctl.ts";
 import { procTexts, readProcNet } from "../sockets/capture.ts";
 import { procListenerView, type ListenerView } from "../sockets/listener.ts";
 import type { SocketRecord } from "../sockets/record.ts";
@@ -19,15 +19,17 @@ import {
   type Expectation,
   type Explanation,
 } from "./claim.ts";
-import type { ArmEvent, ProcessSample, Sample } from "./events.ts";
+import type { ArmEvent, Sample } from "./events.ts";
 import {
   runProgram,
   startProgram,
+  startScript,
   startServer,
   type ProgramName,
   type ProgramOptions,
 } from "./program.ts";
-import type { Running, RunningServer, ServerSummary } from "./program.ts";
+import type { Running, RunningServer, Script, ServerSummary } from "./program.ts";
+import { Sampler } from "./sampler.ts";
 
 /** The arm cannot be shown under these conditions. Not a failure: the result says why. */
 export class SkipArm extends Error {
@@ -49,14 +51,16 @@ export class Bench {
   readonly #rung: Rung;
   readonly #emit: (event: ArmEvent) => void;
   readonly #countersAtStart: Counters = readCounters();
+  readonly #sampler: Sampler;
   readonly #open = new Set<string>();
   #nextPort = FIRST_PORT;
-  readonly #programs: Running[] = [];
+  readonly #programs: (Running | Script)[] = [];
   readonly #servers: RunningServer[] = [];
 
   constructor(rung: Rung, emit: (event: ArmEvent) => void) {
     this.#rung = rung;
     this.#emit = emit;
+    this.#sampler = new Sampler(rung !== "here");
   }
 
   /** Tells the user what happens next. */
@@ -99,6 +103,11 @@ export class Bench {
     writeSysctl(name, value);
   }
 
+  /** The same for a parameter that not every kernel has; nothing happens where there is none of that name. */
+  sysctlIfPresent(name: string, value: string | number): void {
+    if (readSysctl(name) !== undefined) this.sysctl(name, value);
+  }
+
   /** Starts a server and waits until it listens. */
   async server(flags: readonly string[] = [], options?: ProgramOptions): Promise<RunningServer> {
     // A sandbox has all ports to itself; elsewhere any free one has to do.
@@ -106,6 +115,8 @@ export class Bench {
     this.#nextPort += 1;
     const server = await startServer(["--port", `${port}`, ...flags], options);
     this.#servers.push(server);
+    this.#sampler.watchPort(server.port);
+    this.#sampler.watchProcess("server", server.pid);
     return server;
   }
 
@@ -118,7 +129,21 @@ export class Bench {
   start(name: ProgramName, flags: readonly string[], options?: ProgramOptions): Running {
     const program = startProgram(name, flags, { ...options, env: this.#toFirstServer() });
     this.#programs.push(program);
+    this.#sampler.watchProcess(name, program.pid);
     return program;
+  }
+
+  /** Starts a program that is none of our executables, and waits for the first line that it prints; ended with the arm. */
+  async script(name: string, argv: readonly string[]): Promise<Script> {
+    const script = await startScript(argv);
+    this.#programs.push(script);
+    this.#sampler.watchProcess(name, script.pid);
+    return script;
+  }
+
+  /** Has the network of a further host in the timeline, by a process in it. */
+  watchNetwork(pid: number): void {
+    this.#sampler.watchNetwork(pid);
   }
 
   /** Where the arm's first server listens; clients go there by default. */
@@ -160,29 +185,7 @@ export class Bench {
 
   /** Everything that can be seen of the arm at this instant. */
   sample(tMs: number): Sample {
-    const { clients, server } = this.view();
-    return { tMs, clients, server, processes: this.#processes(), counters: this.#tcpCounters() };
-  }
-
-  #processes(): readonly ProcessSample[] {
-    const programs = [
-      ...this.#servers.map(({ pid }) => ({ name: "server", pid })),
-      ...this.#programs.map(({ pid, name }) => ({ name, pid })),
-    ];
-    return programs.flatMap(({ name, pid }) => {
-      try {
-        return [
-          { name, pid, descriptors: openDescriptors(pid), rssBytes: processStatus(pid).rssBytes },
-        ];
-      } catch {
-        return []; // It has ended.
-      }
-    });
-  }
-
-  #tcpCounters(): Readonly<Record<string, number>> {
-    const moved = Object.entries(counterDelta(this.#countersAtStart, readCounters()));
-    return Object.fromEntries(moved.filter(([name]) => name.startsWith("Tcp")));
+    return this.#sampler.take(tMs);
   }
 
   /** A kernel counter's increase since the arm began. Throws a RangeError for a name that this kernel does not have. */

@@ -6,7 +6,7 @@
  */
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { counter, parseCounters, type Counters } from "../kernel/counters.ts";
+import { counter, readCounters, type Counters } from "../kernel/counters.ts";
 import { isInSandbox, networkNamespace } from "../kernel/sandbox.ts";
 import { hasTool } from "../kernel/tools.ts";
 import { parseProcNet } from "../sockets/proc-net.ts";
@@ -30,7 +30,7 @@ export class Host {
   constructor(bench: Bench, holder?: ChildProcess) {
     this.#bench = bench;
     this.#holder = holder;
-    this.#before = this.#counters();
+    this.#before = readCounters(this.pid);
   }
 
   /** A process in this network. */
@@ -50,13 +50,7 @@ export class Host {
 
   /** A kernel counter's increase since the host was made. */
   counted(name: string): number {
-    return counter(this.#counters(), name) - (this.#before[name] ?? 0);
-  }
-
-  #counters(): Counters {
-    const read = (file: string): string =>
-      readFileSync(`/proc/${this.pid}/net/${file}`, "latin1").trimEnd();
-    return parseCounters(`${read("snmp")}\n${read("netstat")}\n`);
+    return counter(readCounters(this.pid), name) - (this.#before[name] ?? 0);
   }
 
   /** Runs a command here; the arm is skipped, with what the command said, when it fails. */
@@ -143,6 +137,7 @@ async function makeHost(bench: Bench): Promise<Host> {
     bench.need(false, "needs network namespaces inside the sandbox");
   }
   const host = new Host(bench, holder);
+  bench.watchNetwork(host.pid);
   host.command("ip", ["link", "set", "lo", "up"]);
   return host;
 }

@@ -101,6 +101,37 @@ export async function runProgram<T>(
   return (await startProgram(name, flags, options).end) as T;
 }
 
+/** A program that is none of our executables. */
+export type Script = {
+  readonly pid: number;
+  /** The first line that it printed. */
+  readonly first: string;
+  /** The next line that it prints. */
+  readonly next: () => Promise<string>;
+  readonly end: Promise<unknown>;
+  readonly kill: (signal?: NodeJS.Signals) => void;
+};
+
+/** Starts a program and waits for its first line, or its end; what it writes to stderr is ours. Killed when this process ends. */
+export async function startScript(argv: readonly string[]): Promise<Script> {
+  const child = execa("setpriv", ["--pdeathsig", "KILL", "--", ...argv], {
+    reject: false,
+    stdin: "ignore",
+    stderr: "inherit",
+  });
+  if (child.pid === undefined) throw new NeedsError("setpriv did not start: install util-linux");
+  const lines = child.iterable();
+  const next = async (): Promise<string> =>
+    ((await lines.next()).value as string | undefined) ?? "";
+  return {
+    pid: child.pid,
+    first: await next(),
+    next,
+    end: child,
+    kill: (signal = "SIGTERM") => child.kill(signal),
+  };
+}
+
 /** A server that listens. */
 export type RunningServer = {
   readonly pid: number;
@@ -135,6 +166,7 @@ export async function startServer(
   }
   const stop = async (): Promise<ServerSummary> => {
     process.kill(listening.pid, "SIGTERM");
+    process.kill(listening.pid, "SIGCONT"); // One that a lab has stopped would never see the other.
     return (await program.end) as ServerSummary;
   };
   return { ...listening, stop, said: program.said };

@@ -29,6 +29,8 @@ export type LabResult = {
   readonly version: 1;
   readonly lab: string;
   readonly summary: string;
+  /** Which of several runs of the same lab, from 1. */
+  readonly run: number;
   readonly verdict: Verdict;
   readonly params: Readonly<Record<string, number>>;
   readonly environment: { readonly kernel: string; readonly node: string; readonly sandbox: Rung };

@@ -1,5 +1,6 @@
 /** run: runs labs, each arm in a fresh sandbox, and collects what they tell. Prints nothing. */
 import { release } from "node:os";
+import { setTimeout as pauseMs } from "node:timers/promises";
 import { execa } from "execa";
 import { allPids, commandLine } from "../kernel/process.ts";
 import { networkNamespace, sandboxCommand, type Rung } from "../kernel/sandbox.ts";
@@ -19,6 +20,8 @@ export type RunOptions = {
   /** Only these arms; all without it. */
   readonly select?: (arm: Lab["arms"][number], lab: Lab) => boolean;
   readonly signal: AbortSignal;
+  /** Which of several runs of this lab it is, from 1. */
+  readonly run?: number;
   /** Told when an arm begins, whatever it says, and how it ended. */
   readonly onArm?: (arm: { readonly kind: ArmKind; readonly about: string }) => void;
   readonly onEvent?: (event: ArmEvent) => void;
@@ -27,6 +30,9 @@ export type RunOptions = {
 
 /** An arm that takes longer than this is stuck. */
 const ARM_DEADLINE_MS = 60_000;
+
+/** What has been killed is gone after this, also on a busy machine. */
+const DYING_MS = 1_000;
 
 /** Runs a lab. Resolves with what was shown so far when `signal` is aborted; rejects only for defects of the engine. */
 export async function runLab(lab: Lab, options: RunOptions): Promise<LabResult> {
@@ -49,6 +55,7 @@ export async function runLab(lab: Lab, options: RunOptions): Promise<LabResult> 
     version: 1,
     lab: lab.name,
     summary: lab.summary,
+    run: options.run ?? 1,
     verdict: options.signal.aborted ? "failed" : labVerdict(arms),
     params,
     environment: { kernel: release(), node: process.version, sandbox: options.rung },
@@ -87,7 +94,7 @@ async function runArm(
     notes: told.notes,
     timeline: thinnedOut(told.timeline),
     durationMs: Math.round(performance.now() - startMs),
-    leftBehind: leftBehind(told.netns),
+    leftBehind: await leftBehind(told.netns),
   };
   return { ...result, verdict: armVerdict(result, told.skipped !== undefined) };
 }
@@ -125,11 +132,15 @@ function hear(told: Told, event: ArmEvent): void {
 }
 
 /** Processes that still live in the arm's network, by their command lines. With `--here` that is everybody's: none is named. */
-function leftBehind(netns: string | undefined): readonly string[] {
+async function leftBehind(netns: string | undefined): Promise<readonly string[]> {
   if (netns === undefined || netns === networkNamespace()) return [];
-  return allPids()
-    .filter((pid) => isIn(pid, netns))
-    .map((pid) => `${pid} ${commandLine(pid).join(" ")}`);
+  const endMs = performance.now() + DYING_MS;
+  for (;;) {
+    const left = allPids().filter((pid) => isIn(pid, netns));
+    if (left.length === 0 || performance.now() > endMs)
+      return left.map((pid) => `${pid} ${commandLine(pid).join(" ")}`);
+    await pauseMs(DYING_MS / 50);
+  }
 }
 
 function isIn(pid: number, netns: string): boolean {

@@ -10,7 +10,6 @@
  * NEEDS   nft, for the packets that are dropped or rejected
  * SEE     tcp_write_timeout() in net/ipv4/tcp_timer.c, tcp_v4_err() in net/ipv4/tcp_ipv4.c; connect(2), tcp(7)
  */
-import { readSysctl } from "../kernel/sysctl.ts";
 import type { Bench } from "../lab/bench.ts";
 import { atLeast, between } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
@@ -41,8 +40,7 @@ type Params = { readonly clients: number };
 /** The world made small: two seconds or three instead of more than two minutes. */
 function shortRetries(bench: Bench): void {
   bench.sysctl("net.ipv4.tcp_syn_retries", 1);
-  const isCapped = readSysctl("net.ipv4.tcp_rto_max_ms") !== undefined;
-  if (isCapped) bench.sysctl("net.ipv4.tcp_rto_max_ms", 1_000);
+  bench.sysctlIfPresent("net.ipv4.tcp_rto_max_ms", 1_000);
 }
 
 /** Connects of many clients at once, under way. */

@@ -23,10 +23,12 @@ import {
   type Listening,
   type OwnSockets,
 } from "../lab/network.ts";
+import type { ClientConnection } from "../protocol/json/client-connection.ts";
+import { openConnection } from "../protocol/json/connect.ts";
+import { createJsonServer } from "../protocol/json/server.ts";
 
 const WAIT_MS = 1_000;
-const BEAT_MS = 50;
-const SILENCE_MS = 500;
+const BEAT_MS = 300;
 const PROBE_DELAY_S = 1;
 
 type Params = { readonly clients: number };
@@ -100,33 +102,38 @@ const control = {
 };
 
 const heartbeat = {
-  about: "heartbeats: the server says something all the time, and silence means that it is gone",
+  about: "heartbeats in the protocol: who hears nothing asks, and who gets no answer gives up",
   run: async (bench: Bench, { clients }: Params) => {
-    await withSockets(async (own) => {
-      const early = bench.predict("false alarms while it is there", 0);
-      const gone = bench.predict("clients that gave up", clients, `${SILENCE_MS} ms of silence`);
-      const ours = bench.predict("ESTABLISHED, client's side", 0);
-      const scene = await connected(own, clients);
-      let alarms = 0;
-      for (const { socket } of scene.lines)
-        socket.setTimeout(SILENCE_MS, () => {
-          alarms += 1;
-          socket.destroy();
-        });
-      const beats = setInterval(() => {
-        for (const { socket } of scene.server.lines) socket.write("beat");
-      }, BEAT_MS);
-      await bench.pass(2 * BEAT_MS);
-      early.measured(alarms);
-      clearInterval(beats);
-      losePeer(bench, scene);
-      await bench.until(
-        () => alarms,
-        (count) => count === clients,
-      );
-      gone.measured(alarms);
-      ours.measured(await settled(bench, 0, ["client", "ESTABLISHED", scene.server.port]));
-    });
+    const early = bench.predict("given up while the server is there", 0);
+    const asked = bench.predict("pings that the server answered", atLeast(clients));
+    const gone = bench.predict(
+      "clients that gave up: PEER_SILENT",
+      clients,
+      `${2 * BEAT_MS} ms of silence`,
+    );
+    const ours = bench.predict("ESTABLISHED, client's side", 0);
+    const server = createJsonServer({ heartbeatMs: 0 });
+    const { port } = await server.listen({ port: 0 });
+    const dial = (): Promise<ClientConnection> =>
+      openConnection({ port, heartbeatMs: BEAT_MS, heartbeatTimeoutMs: BEAT_MS });
+    const lines = await Promise.all(Array.from({ length: clients }, dial));
+    const errors: string[] = [];
+    for (const line of lines)
+      line.on("close", (error) => errors.push((error as NodeJS.ErrnoException).code ?? "none"));
+    await bench.until(
+      () => server.tally.messages,
+      (pings) => pings >= clients,
+    );
+    early.measured(errors.length);
+    asked.measured(server.tally.messages);
+    filterPackets(bench, [`tcp dport ${port} drop`, `tcp sport ${port} drop`]);
+    await server.close({ drainMs: 0 });
+    await bench.until(
+      () => errors.length,
+      (count) => count === clients,
+    );
+    gone.measured(errors.filter((code) => code === "PEER_SILENT").length);
+    ours.measured(await settled(bench, 0, ["client", "ESTABLISHED", port]));
   },
 };
 

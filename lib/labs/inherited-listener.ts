@@ -10,13 +10,12 @@
  * NEEDS   perl
  * SEE     fork(2), execve(2), SOCK_CLOEXEC in socket(2), $^F in perlvar(1)
  */
-import { spawn, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
 import { commandLine, ownerOfSocket } from "../kernel/process.ts";
 import { hasTool } from "../kernel/tools.ts";
 import type { Bench } from "../lab/bench.ts";
 import { between } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
+import type { Script } from "../lab/program.ts";
 import {
   countErrno,
   rows,
@@ -55,23 +54,21 @@ type Habits = {
   readonly hasChild?: boolean;
 };
 
-type PerlServer = { readonly process: ChildProcess; readonly port: number; readonly child: number };
+type PerlServer = { readonly script: Script; readonly port: number; readonly child: number };
 
-async function startPerl({ port, inherits, shared, hasChild }: Habits): Promise<PerlServer> {
+async function startPerl(
+  bench: Bench,
+  { port, inherits, shared, hasChild }: Habits,
+): Promise<PerlServer> {
   const flags = [inherits, shared ?? false, hasChild ?? true].map((isSet) => (isSet ? "1" : "0"));
-  const perl = ["perl", "-e", SERVER, `${port ?? 0}`, ...flags];
-  const process = spawn("setpriv", ["--pdeathsig", "KILL", "--", ...perl], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  const [line] = (await once(process.stdout, "data")) as [Buffer];
-  const [own = 0, child = -1] = line.toString().split(" ").map(Number);
-  return { process, port: own, child };
+  const script = await bench.script("server", ["perl", "-e", SERVER, `${port ?? 0}`, ...flags]);
+  const [own = 0, child = -1] = script.first.split(" ").map(Number);
+  return { script, port: own, child };
 }
 
-async function kill(process: ChildProcess): Promise<void> {
-  const isOver = once(process, "exit");
-  process.kill("SIGKILL");
-  await isOver;
+async function killed(script: Script): Promise<void> {
+  script.kill("SIGKILL");
+  await script.end;
 }
 
 /** A server that has started a child and died. `work` gets the port, and the child that lives on. */
@@ -81,12 +78,12 @@ async function afterItsDeath(
   work: (own: OwnSockets, server: PerlServer) => Promise<void>,
 ): Promise<void> {
   bench.need(hasTool("perl"), "needs perl: Node cannot leave a descriptor open by accident");
-  const server = await startPerl(habits);
+  const server = await startPerl(bench, habits);
   try {
     // Between fork() and exec() the child is still a copy of its parent, descriptors and all.
     const isApart = (): boolean => server.child < 0 || commandLine(server.child)[0] === "sleep";
     await bench.until(isApart, (apart) => apart);
-    await kill(server.process);
+    await killed(server.script);
     await withSockets((own) => work(own, server));
   } finally {
     endChild(server);
@@ -236,7 +233,7 @@ const reusePort = {
     );
     const habits = { inherits: true, shared: true };
     await afterItsDeath(bench, habits, async (own, { port }) => {
-      const next = await startPerl({ ...habits, port, hasChild: false });
+      const next = await startPerl(bench, { ...habits, port, hasChild: false });
       try {
         listening.measured(rows(bench, "server", "LISTEN", port).length);
         const lines = await callers(own, clients, port);
@@ -246,7 +243,7 @@ const reusePort = {
         sum.measured(await bench.until(both, (count) => count === clients, 1_500));
         lost.measured(queued());
       } finally {
-        await kill(next.process);
+        await killed(next.script);
       }
     });
   },

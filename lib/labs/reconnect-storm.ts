@@ -9,13 +9,13 @@
  * CAVEAT  the lab's server needs 5 ms for each connection, as for a TLS handshake: a stand-in for work, the processor is idle
  * SEE     RFC 9293 section 3.8.1; "Exponential Backoff And Jitter" (AWS Architecture Blog); accept-queue-overflow
  */
-import { spawn, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import type { Bench } from "../lab/bench.ts";
 import { atLeast, atMost, between } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
 import { rows } from "../lab/network.ts";
+import type { Script } from "../lab/program.ts";
+import { backoffMs } from "../protocol/json/backoff.ts";
 
 const SMALL_BACKLOG = 8;
 const LARGE_BACKLOG = 128;
@@ -45,15 +45,16 @@ type Policy = (failed: number) => number;
 
 const samePause: Policy = () => PAUSE_MS;
 const doubledPause: Policy = (failed) => PAUSE_MS * 2 ** failed;
-const jitter: Policy = (failed) => Math.random() * SPREAD_MS * 2 ** failed;
+/** What the client of our protocol does. */
+const jitter: Policy = (failed) => backoffMs(failed, { baseMs: SPREAD_MS, capMs: 30_000 });
 
-async function startServer(backlog: number): Promise<{ process: ChildProcess; port: number }> {
+async function startServer(
+  bench: Bench,
+  backlog: number,
+): Promise<{ script: Script; port: number }> {
   const node = [process.execPath, "-e", SERVER, "0", `${backlog}`, `${WORK_MS}`];
-  const server = spawn("setpriv", ["--pdeathsig", "KILL", "--", ...node], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  const [line] = (await once(server.stdout, "data")) as [Buffer];
-  return { process: server, port: Number(line.toString()) };
+  const script = await bench.script("server", node);
+  return { script, port: Number(script.first) };
 }
 
 /** A client that comes back whenever it is dropped, until it is told to stop. */
@@ -120,13 +121,13 @@ async function storm(
   count: number,
   { backlog, policy, watchMs }: Plan,
 ): Promise<Storm> {
-  const server = await startServer(backlog);
+  const server = await startServer(bench, backlog);
   const clients = Array.from({ length: count }, () => new Client(server.port, policy));
   const total = (of: "attempts" | "connects"): number =>
     clients.reduce((sum, client) => sum + client[of], 0);
   try {
     await dialInPeace(bench, server.port, clients);
-    server.process.kill("SIGUSR2");
+    server.script.kill("SIGUSR2");
     const stuck = await bench.until(
       () => rows(bench, "client", "SYN_SENT", server.port).length,
       (seen) => seen > count / 2,
@@ -140,7 +141,7 @@ async function storm(
     return { attempts: total("attempts") - count, back, stuck };
   } finally {
     for (const client of clients) client.stop();
-    server.process.kill("SIGKILL");
+    server.script.kill("SIGKILL");
   }
 }
 
@@ -194,7 +195,7 @@ const control = {
   run: async (bench: Bench, { clients }: Params) => {
     const connected = bench.predict("clients connected", clients);
     const dropped = bench.predict("SYNs dropped (ListenOverflows)", 0);
-    const server = await startServer(SMALL_BACKLOG);
+    const server = await startServer(bench, SMALL_BACKLOG);
     const own = Array.from({ length: clients }, () => new Client(server.port, samePause));
     try {
       await dialInPeace(bench, server.port, own);
@@ -202,7 +203,7 @@ const control = {
       dropped.measured(bench.counted("TcpExtListenOverflows"));
     } finally {
       for (const client of own) client.stop();
-      server.process.kill("SIGKILL");
+      server.script.kill("SIGKILL");
     }
   },
 };

@@ -15,6 +15,8 @@ import type { Bench } from "../lab/bench.ts";
 import { atLeast } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
 import { rows, settled, withSockets, type Line } from "../lab/network.ts";
+import { openConnection } from "../protocol/json/connect.ts";
+import { createJsonServer } from "../protocol/json/server.ts";
 
 const DRIP_MS = 40;
 const WATCH_MS = 700;
@@ -157,6 +159,37 @@ const headersTimeout = {
   },
 };
 
+const idleByRequest = {
+  about: "a protocol whose idle time-out counts requests, not bytes (server --protocol json)",
+  run: async (bench: Bench, { slow }: Params) => {
+    const cut = bench.predict("slow clients that were cut off", slow, `after ${IDLE_MS} ms`);
+    const told = bench.predict("of these told why: IDLE_TIMEOUT", slow);
+    const held = bench.predict("ESTABLISHED, server's side", 0);
+    const good = bench.predict("a good client gets", "pong");
+    const server = createJsonServer({ maxConnections: slow, idleTimeoutMs: IDLE_MS });
+    const { port } = await server.listen({ port: 0 });
+    await withSockets(async (own) => {
+      const lines = await own.dialAll(slow, { port });
+      // The length of a message of 120 bytes, and then one byte of it now and then.
+      for (const { socket } of lines) socket.write(Buffer.from([0, 0, 0, 120]));
+      const drip = setInterval(() => {
+        for (const { socket } of lines) if (socket.writable) socket.write("{");
+      }, DRIP_MS);
+      const over = await bench.until(
+        () => lines.filter(({ isClosed }) => isClosed).length,
+        (count) => count === slow,
+      );
+      clearInterval(drip);
+      cut.measured(over);
+      told.measured(server.tally.closed.get("IDLE_TIMEOUT") ?? 0);
+      held.measured(await settled(bench, 0, ["server", "ESTABLISHED", port]));
+      await using client = await openConnection({ port });
+      good.measured((await client.request({ type: "ping" })).type);
+    });
+    await server.close({ drainMs: 0 });
+  },
+};
+
 const moreRoom = {
   about: "a limit above what these clients take: the good one is served beside them",
   run: async (bench: Bench, { slow }: Params) => {
@@ -213,5 +246,5 @@ export default defineLab({
     ],
     reports: ["caddyserver/caddy#4235", "libevent/libevent#593"],
   },
-  arms: { broken, control, fixed: [headersTimeout, moreRoom], myth: [idleTimeout] },
+  arms: { broken, control, fixed: [headersTimeout, idleByRequest, moreRoom], myth: [idleTimeout] },
 });

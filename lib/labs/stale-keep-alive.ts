@@ -13,6 +13,9 @@ import { Agent, get, type ClientRequest } from "node:http";
 import type { Bench } from "../lab/bench.ts";
 import { defineLab } from "../lab/define.ts";
 import { rows, settled, withSockets, type Listening, type OwnSockets } from "../lab/network.ts";
+import type { ClientConnection } from "../protocol/json/client-connection.ts";
+import { jsonPool } from "../protocol/json/pool.ts";
+import { createJsonServer } from "../protocol/json/server.ts";
 
 const ANSWER = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const IDLE_MS = 100;
@@ -166,6 +169,40 @@ const shorterIdle = {
   },
 };
 
+const poolIdle = {
+  about:
+    "the same with the pool of our protocol: idle limit below the server's, and a look before it lends",
+  run: async (bench: Bench, { clients }: Params) => {
+    const answered = bench.predict("second requests answered", clients);
+    const made = bench.predict("connections made (TcpPassiveOpens)", 2 * clients, "new ones");
+    const timeWait = bench.predict("TIME_WAIT, client's side", clients, "it closed first");
+    const resets = bench.predict("RSTs sent (TcpOutRsts)", 0);
+    const server = createJsonServer({ idleTimeoutMs: 10 * IDLE_MS });
+    const { port } = await server.listen({ port: 0 });
+    const pool = jsonPool({ port }, { max: clients, idleTimeoutMs: IDLE_MS });
+    // Each keeps its connection until all have one.
+    const round = async (): Promise<number> => {
+      let isAllIn: () => void = () => undefined;
+      const allIn = new Promise<void>((resolve) => (isAllIn = resolve));
+      let count = 0;
+      const use = async (one: ClientConnection): Promise<void> => {
+        await one.request({ type: "ping" });
+        if (++count === clients) isAllIn();
+        await allIn;
+      };
+      await Promise.all(Array.from({ length: clients }, () => pool.use(use)));
+      return count;
+    };
+    await round();
+    timeWait.measured(await settled(bench, clients, ["client", "TIME_WAIT", port]));
+    answered.measured(await round());
+    made.measured(bench.counted("TcpPassiveOpens"));
+    await pool.close();
+    await server.close({ drainMs: 0 });
+    resets.measured(bench.counted("TcpOutRsts"));
+  },
+};
+
 const tcpKeepAlive = {
   about: "TCP keep-alive on these connections: it probes the peer's kernel, not its program's mind",
   run: (bench: Bench, { clients }: Params) =>
@@ -215,5 +252,5 @@ export default defineLab({
       "node-modules/agentkeepalive#23",
     ],
   },
-  arms: { broken, control, fixed: [retry, shorterIdle], myth: [tcpKeepAlive] },
+  arms: { broken, control, fixed: [retry, shorterIdle, poolIdle], myth: [tcpKeepAlive] },
 });

@@ -11,7 +11,6 @@
  * NEEDS   nft
  * SEE     tcp_conn_request() in net/ipv4/tcp_input.c, inet_csk_reqsk_queue_is_full() in include/net/inet_connection_sock.h
  */
-import { readSysctl } from "../kernel/sysctl.ts";
 import type { Bench } from "../lab/bench.ts";
 import { between, exactly, type Expectation } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
@@ -71,10 +70,8 @@ function apply(bench: Bench, { cookies, synBacklog }: Limits): void {
   bench.sysctl("net.ipv4.tcp_max_syn_backlog", synBacklog);
   // Give up after one repetition, and soon: by default it takes more than two minutes.
   bench.sysctl("net.ipv4.tcp_syn_retries", 1);
-  if (readSysctl("net.ipv4.tcp_syn_linear_timeouts") !== undefined)
-    bench.sysctl("net.ipv4.tcp_syn_linear_timeouts", 0);
-  if (readSysctl("net.ipv4.tcp_rto_max_ms") !== undefined)
-    bench.sysctl("net.ipv4.tcp_rto_max_ms", 1_000);
+  bench.sysctlIfPresent("net.ipv4.tcp_syn_linear_timeouts", 0);
+  bench.sysctlIfPresent("net.ipv4.tcp_rto_max_ms", 1_000);
 }
 
 /** A server, and strangers whose handshakes hang. */

@@ -13,7 +13,7 @@ import { defineLab } from "../lab/define.ts";
 import type { Bench } from "../lab/bench.ts";
 import { between } from "../lab/claim.ts";
 import type { ChurnResult } from "../protocol/churn.ts";
-import type { VisitsSummary } from "../protocol/visits.ts";
+import { jsonPool } from "../protocol/json/pool.ts";
 
 const FIRST_PORT = 40_000;
 const WAIT_AFTERWARDS_MS = 1_200;
@@ -113,22 +113,24 @@ const control = {
 };
 
 const reuseConnections = {
-  about: "reuse connections: four of them carry twice as many requests as there are ports",
+  about: "a pool: four connections carry twice as many requests as there are ports",
   run: async (bench: Bench, { ports }: Params) => {
     shrinkPorts(bench, ports);
-    await bench.server();
+    const { port } = await bench.server(["--protocol", "json"]);
     const connections = 4;
-    const requests = connections * Math.ceil(ports / 2);
-    const echoes = bench.predict("requests answered", requests);
+    const answered = bench.predict("requests answered", ports * 2);
     const handshakes = bench.predict(
       "handshakes counted by the kernel (TcpActiveOpens)",
       connections,
     );
-    const result = await bench.run<VisitsSummary>("client", [
-      ...["--connections", `${connections}`, "--messages", `${requests / connections}`],
-    ]);
-    echoes.measured(result.echoes);
+    const established = bench.predict("ESTABLISHED, client's side", connections);
+    await using pool = jsonPool({ port }, { max: connections, maxQueue: ports * 2 });
+    const answers = await Promise.all(
+      Array.from({ length: ports * 2 }, () => pool.use((one) => one.request({ type: "ping" }))),
+    );
+    answered.measured(answers.length);
     handshakes.measured(bench.counted("TcpActiveOpens"));
+    established.measured((await bench.settledView()).clients.ESTABLISHED);
   },
 };
 

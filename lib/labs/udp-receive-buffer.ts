@@ -8,14 +8,13 @@
  * CAVEAT  the buffer is charged for each datagram's whole memory: a small one costs several times its bytes
  * SEE     __udp_enqueue_schedule_skb() in net/ipv4/udp.c; SO_RCVBUF in socket(7), which doubles what is asked for
  */
-import { spawn, type ChildProcess } from "node:child_process";
 import { createSocket, type Socket, type SocketOptions } from "node:dgram";
-import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import type { Bench } from "../lab/bench.ts";
 import { atLeast, between } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
 import { rows, withSockets } from "../lab/network.ts";
+import type { Script } from "../lab/program.ts";
 import { failureOf } from "../protocol/errno.ts";
 
 const PAYLOAD_BYTES = 100;
@@ -42,18 +41,12 @@ process.on("SIGTERM", () => { console.log(count); process.exit(); });
 socket.bind(0, "127.0.0.1", () => console.log(socket.address().port));
 `;
 
-type Receiver = { readonly process: ChildProcess; readonly port: number };
+type Receiver = { readonly script: Script; readonly port: number };
 
-async function nextNumber(process: ChildProcess): Promise<number> {
-  return Number(await once(process.stdout as NodeJS.ReadableStream, "data"));
-}
-
-async function startReceiver(bufferBytes: number): Promise<Receiver> {
+async function startReceiver(bench: Bench, bufferBytes: number): Promise<Receiver> {
   const node = [process.execPath, "-e", RECEIVER, `${bufferBytes}`];
-  const receiver = spawn("setpriv", ["--pdeathsig", "KILL", "--", ...node], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  return { process: receiver, port: await nextNumber(receiver) };
+  const script = await bench.script("receiver", node);
+  return { script, port: Number(script.first) };
 }
 
 /** The receiver's row of /proc/net/udp: bytes that wait, and datagrams that were thrown away. */
@@ -71,17 +64,18 @@ function udpRow(port: number): { waiting: number; drops: number } {
 
 /** A receiver that is stopped when the datagrams come, and a sender. */
 async function withReceiver(
+  bench: Bench,
   { bufferBytes, ...options }: { readonly bufferBytes: number } & Partial<SocketOptions>,
   work: (receiver: Receiver, sender: Socket) => Promise<void>,
 ): Promise<void> {
-  const receiver = await startReceiver(bufferBytes);
+  const receiver = await startReceiver(bench, bufferBytes);
   const sender = createSocket({ type: "udp4", ...options });
   try {
-    receiver.process.kill("SIGSTOP");
+    receiver.script.kill("SIGSTOP");
     await work(receiver, sender);
   } finally {
     sender.close();
-    receiver.process.kill("SIGKILL");
+    receiver.script.kill("SIGKILL");
   }
 }
 
@@ -100,15 +94,14 @@ async function sendAll(sender: Socket, port: number, count: number): Promise<num
 }
 
 /** Lets the receiver go on, and asks it how many datagrams it got. */
-async function received(bench: Bench, { process, port }: Receiver): Promise<number> {
-  process.kill("SIGCONT");
+async function received(bench: Bench, { script, port }: Receiver): Promise<number> {
+  script.kill("SIGCONT");
   await bench.until(
     () => udpRow(port).waiting,
     (bytes) => bytes === 0,
   );
-  const count = nextNumber(process);
-  process.kill("SIGTERM");
-  return count;
+  script.kill("SIGTERM");
+  return Number(await script.next());
 }
 
 /** A burst meets a receiver that is busy. */
@@ -134,7 +127,7 @@ async function burst(
   );
   const sum = bench.predict("both together", datagrams, "each one is somewhere");
   const same = bench.predict("drops in /proc/net/udp, less these", 0, "the same, per socket");
-  await withReceiver(options, async (receiver, sender) => {
+  await withReceiver(bench, options, async (receiver, sender) => {
     sent.measured(await sendAll(sender, receiver.port, datagrams));
     const { drops } = udpRow(receiver.port);
     const thrown = bench.counted("UdpRcvbufErrors");
@@ -203,7 +196,7 @@ const ownWindow = {
     const got = bench.predict("datagrams that the program gets", datagrams);
     const waiting = bench.predict("sent while the receiver is busy", WINDOW, "then we wait");
     const errors = bench.predict("thrown away (UdpRcvbufErrors)", 0);
-    await withReceiver({ bufferBytes: SMALL_RCVBUF }, async (receiver, sender) => {
+    await withReceiver(bench, { bufferBytes: SMALL_RCVBUF }, async (receiver, sender) => {
       let [sent, answers] = [0, 0];
       const fillWindow = (): void => {
         for (; sent < datagrams && sent - answers < WINDOW; sent += 1)
@@ -219,7 +212,7 @@ const ownWindow = {
         (bytes) => bytes > 0,
       );
       waiting.measured(sent);
-      receiver.process.kill("SIGCONT");
+      receiver.script.kill("SIGCONT");
       await bench.until(
         () => answers,
         (count) => count === datagrams,

@@ -30,8 +30,10 @@ async function connected(
   return { port, line, server: lines[0] ?? line };
 }
 
+/** Each with something in it: what was never written to takes no memory yet. */
 function chunks(mib: number): readonly Buffer[] {
-  return Array.from({ length: (mib * 1024 * 1024) / CHUNK_BYTES }, () => Buffer.alloc(CHUNK_BYTES));
+  const length = (mib * 1024 * 1024) / CHUNK_BYTES;
+  return Array.from({ length }, () => Buffer.alloc(CHUNK_BYTES, "hello, TCP"));
 }
 
 /** Bytes that wait in the kernel for this connection: the client's Send-Q and the server's Recv-Q. */

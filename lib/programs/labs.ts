@@ -21,17 +21,21 @@ export async function runLabs(
   options: LabsOptions,
 ): Promise<readonly LabResult[]> {
   const { rung, params, select, signal, repeat, jobs, follow, onResult } = options;
-  const runs = labs.flatMap((lab) => Array.from({ length: repeat }, () => lab));
+  const runs = labs.flatMap((lab) =>
+    Array.from({ length: repeat }, (_, at) => ({ lab, run: at + 1 })),
+  );
   const results: LabResult[] = [];
   let next = 0;
   let done = 0;
   const worker = async (): Promise<void> => {
-    for (let lab = runs[next]; lab !== undefined && !signal.aborted; lab = runs[next]) {
+    for (let one = runs[next]; one !== undefined && !signal.aborted; one = runs[next]) {
+      const { lab, run } = one;
       const index = next;
       next += 1;
       const result = await runLab(lab, {
         rung,
         signal,
+        run,
         ...(params === undefined ? {} : { params }),
         ...(select === undefined ? {} : { select }),
         ...follow?.(lab),

@@ -3,6 +3,8 @@ import type { Sample } from "../lab/events.ts";
 import { thinnedOut, type ArmResult, type LabResult } from "../lab/result.ts";
 import { emptyCounts } from "../sockets/record.ts";
 import { junitReport, tapReport } from "./lab-formats.ts";
+import { theme } from "./lab-report.ts";
+import { failureReport, summaryTable } from "./lab-summary.ts";
 import { timelineChart } from "./timeline.ts";
 
 const held: ArmResult = {
@@ -33,6 +35,7 @@ const result: LabResult = {
   version: 1,
   lab: "fd-leak",
   summary: "",
+  run: 1,
   verdict: "failed",
   params: {},
   environment: { kernel: "6.1", node: "v20", sandbox: "here" },
@@ -56,6 +59,44 @@ describe("tapReport", () => {
         "ok 3 - fd-leak: myth: nothing # SKIP no nft",
       ].join("\n"),
     );
+  });
+});
+
+describe("results of several runs", () => {
+  const again: LabResult = { ...result, run: 2, arms: [held], verdict: "held" };
+  const paint = theme(false);
+
+  it("names the run in TAP and JUnit, after the first", () => {
+    expect(tapReport([again])).toContain('ok 1 - fd-leak (run 2): broken: a "leak"');
+    expect(junitReport([again])).toContain('<testsuite name="fd-leak (run 2)"');
+  });
+
+  it("tells of a failed run which it was, and what was predicted and measured", () => {
+    const text = failureReport(result, paint);
+    expect(text).toContain("fd-leak, run 1: failed\nfixed   close <it>\n");
+    expect(text).toMatch(/CLOSE_WAIT +0 +23 +FAIL/);
+    expect(text).not.toMatch(/broken|myth/);
+    expect(failureReport(again, paint)).toBe("");
+  });
+
+  it("sums them up: a row for each lab, and below it what failed, or what it is about", () => {
+    const other: LabResult = { ...again, lab: "reset", run: 1 };
+    expect(summaryTable([result, again, other], paint)).toBe(
+      [
+        "lab      arms  claims held  verdict              seconds",
+        "fd-leak     4       3 of 4  failed, held 1 of 2      4.0",
+        "  CLOSE_WAIT: predicted 0, measured 23",
+        "reset       1       1 of 1  held                     2.0",
+        "  CLOSE_WAIT: predicted 23, measured 23",
+      ].join("\n"),
+    );
+    const stuck = {
+      ...held,
+      verdict: "failed",
+      claims: [],
+      reason: "not over after 60 s",
+    } as const;
+    expect(summaryTable([{ ...other, arms: [stuck] }], paint)).toContain("\n  not over after 60 s");
   });
 });
 
@@ -91,6 +132,25 @@ describe("timelineChart", () => {
     expect(lines[0]).toMatch(/^ {4}clients TIME_WAIT {3} *▁+▂+▃+▄+▅+▆+▇+█+ 1,000$/);
     expect(lines[1]).toMatch(/0 +0\.8 s$/);
     expect(lines.every((line) => line.length <= 80)).toBe(true);
+  });
+
+  it("shows descriptors and memory of a program once they grow beyond what Node has at rest", () => {
+    const server = (descriptors: number, mib: number): Sample["processes"][number] => ({
+      name: "server",
+      pid: 1,
+      descriptors,
+      rssBytes: mib * 1_048_576,
+    });
+    const grown = (descriptors: number, mib: number): string =>
+      timelineChart([
+        { ...sample(0, 0), processes: [server(4, 2)] },
+        { ...sample(500, 0), processes: [server(descriptors, mib)] },
+        { ...sample(900, 0), processes: [] },
+      ]);
+    expect(grown(36, 80)).toBe("");
+    expect(grown(128, 200)).toMatch(
+      /^ {4}server descriptors +▁+█+ +128\n {4}server memory +▁+█+ +200\.0 MiB\n/,
+    );
   });
 
   it("is empty when nothing changed", () => {

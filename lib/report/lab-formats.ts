@@ -15,7 +15,9 @@ export function formatted(results: readonly LabResult[], format: "json" | "tap" 
 
 /** TAP version 14 (testanything.org): one point for each arm; the claims of a failed one as its diagnostics. */
 export function tapReport(results: readonly LabResult[]): string {
-  const arms = results.flatMap((result) => result.arms.map((arm) => ({ lab: result.lab, arm })));
+  const arms = results.flatMap((result) =>
+    result.arms.map((arm) => ({ lab: runName(result), arm })),
+  );
   const lines = arms.flatMap(({ lab, arm }, index) => tapPoint(lab, arm, index + 1));
   return ["TAP version 14", `1..${arms.length}`, ...lines].join("\n");
 }
@@ -33,7 +35,8 @@ function tapPoint(lab: string, arm: ArmResult, number: number): readonly string[
 /** JUnit XML as CI servers read it: a suite for each run of a lab, a case for each arm. */
 export function junitReport(results: readonly LabResult[]): string {
   const suites = results.map((result) => {
-    const { lab, arms, durationMs } = result;
+    const { arms, durationMs } = result;
+    const lab = runName(result);
     const count = (verdict: ArmResult["verdict"]): number =>
       arms.filter((arm) => arm.verdict === verdict).length;
     const attributes =
@@ -62,6 +65,11 @@ function junitCase(lab: string, arm: ArmResult): string {
       ? `<skipped message="${escaped(arm.reason ?? "")}"/>`
       : `<failure message="${escaped(troubles(arm).join("; "))}"/>`;
   return `${head}>${body}</testcase>`;
+}
+
+/** The lab's name, and which run it was after the first. */
+function runName({ lab, run }: LabResult): string {
+  return run === 1 ? lab : `${lab} (run ${run})`;
 }
 
 /** What is wrong with a failed arm, one line each. */

@@ -4,9 +4,9 @@ import Table from "cli-table3";
 import type { Claim } from "../lab/claim.ts";
 import type { ArmKind, Lab } from "../lab/define.ts";
 import type { Sample } from "../lab/events.ts";
-import type { ArmResult, LabResult, Verdict } from "../lab/result.ts";
+import type { ArmResult } from "../lab/result.ts";
 import type { TcpState } from "../sockets/record.ts";
-import { count, ms, wrapped } from "./format.ts";
+import { count, wrapped } from "./format.ts";
 import { PLAIN_TABLE } from "./plain-table.ts";
 import { timelineChart } from "./timeline.ts";
 
@@ -101,10 +101,10 @@ export function predictionLine(
   predicted: number | string,
   paint: ChalkInstance,
 ): string {
-  return paint.dim(`  predicted ${value(predicted)}: ${text}`);
+  return paint.dim(`  predicted ${claimValue(predicted)}: ${text}`);
 }
 
-/** How an arm has ended: its claims as a table, what could not be shown, the verdict. */
+/** How an arm has ended: its claims as a table, the timeline, what could not be shown, the verdict. */
 export function armOutcome(arm: ArmResult, paint: ChalkInstance): string {
   return [
     ...(arm.claims.length > 0 ? [claimTable(arm.claims, paint)] : []),
@@ -127,7 +127,12 @@ function claimTable(claims: readonly Claim[], paint: ChalkInstance): string {
     wordWrap: true,
   });
   for (const claim of claims)
-    table.push([claim.text, value(claim.predicted), value(claim.measured), mark(claim, paint)]);
+    table.push([
+      claim.text,
+      claimValue(claim.predicted),
+      claimValue(claim.measured),
+      mark(claim, paint),
+    ]);
   return [
     indent(table.toString()),
     ...explanations(claims).map((line) => wrapped(line, "  * ")),
@@ -149,7 +154,8 @@ function mark(claim: Claim, paint: ChalkInstance): string {
   return paint.green(claim.explained === undefined ? "ok" : "ok *");
 }
 
-function value(of: number | string): string {
+/** Predicted or measured, for people. */
+export function claimValue(of: number | string): string {
   return typeof of === "number" ? count(of) : of;
 }
 
@@ -175,70 +181,6 @@ export function sampleLine({ tMs, clients, server }: Sample): string {
       .map(([state, many]) => `${state} ${count(many)}`)
       .join(" ") || "none";
   return `  after ${(tMs / 1_000).toFixed(1)} s: clients ${part(clients)}; server ${part(server)}`;
-}
-
-/** One run that is over, while others go on. */
-export function progressLine(result: LabResult, done: number, all: number): string {
-  const broken = result.arms
-    .filter((arm) => arm.verdict === "failed")
-    .map(({ about }) => `: ${about}`);
-  return `${done} of ${all}  ${result.lab} ${result.verdict} in ${ms(result.durationMs)}${broken.join("")}`;
-}
-
-/** One line for each lab at the end: arms, claims that held, verdict, seconds; how often, when it ran several times. */
-export function summaryTable(results: readonly LabResult[], paint: ChalkInstance): string {
-  const table = new Table({
-    ...PLAIN_TABLE,
-    head: ["lab", "arms", "claims held", "verdict", "time"].map((head) => paint.dim(head)),
-    colAligns: ["left", "right", "right", "left", "right"],
-  });
-  for (const lab of new Set(results.map((result) => result.lab))) {
-    const runs = results.filter((result) => result.lab === lab);
-    const arms = runs.flatMap((run) => run.arms);
-    const claims = arms.flatMap((arm) => arm.claims);
-    const held = claims.filter((claim) => claim.held).length;
-    const timeMs = runs.reduce((sum, { durationMs }) => sum + durationMs, 0);
-    table.push([
-      lab,
-      count(arms.length),
-      `${count(held)} of ${count(claims.length)}`,
-      verdictOf(runs, paint),
-      ms(timeMs),
-    ]);
-  }
-  return table.toString();
-}
-
-function verdictOf(runs: readonly LabResult[], paint: ChalkInstance): string {
-  const worst = (["failed", "skipped", "held"] as const).find((verdict) =>
-    runs.some((run) => run.verdict === verdict),
-  );
-  const times = runs.filter((run) => run.verdict === "held").length;
-  const word = verdictText(worst ?? "skipped", paint);
-  if (runs.length === 1) return word;
-  return worst === "held"
-    ? `${word} ${times} of ${runs.length}`
-    : `${word}, held ${times} of ${runs.length}`;
-}
-
-/** The proof that nothing was left behind, or what was. */
-export function residueLine(
-  results: readonly LabResult[],
-  parameters: number,
-  changed: readonly string[],
-): string {
-  const arms = results.flatMap((result) => result.arms);
-  const left = [...arms.flatMap((arm) => arm.leftBehind), ...changed];
-  if (left.length > 0) return wrapped(left.join("; "), "Left behind: ");
-  return wrapped(
-    `nothing: no process in the networks of ${arms.length === 1 ? "one arm" : `${count(arms.length)} arms`}, ${parameters} network parameters as before.`,
-    "Left behind: ",
-  );
-}
-
-function verdictText(verdict: Verdict, paint: ChalkInstance): string {
-  const color = { held: paint.green, failed: paint.red, skipped: paint.yellow }[verdict];
-  return color(verdict);
 }
 
 function indent(text: string): string {

@@ -29,7 +29,7 @@ export const SOURCE_BLIND_SPOTS: Readonly<Record<Source, readonly string[]>> = {
     "Only this network namespace; bound but unused sockets are not listed.",
   ],
   counters: [
-    "ESTABLISHED is CurrEstab less CLOSE_WAIT, TIME_WAIT is tw of sockstat.",
+    "ESTABLISHED and TIME_WAIT, or where there are more of them CLOSE_WAIT and FIN_WAIT2, are what remains of CurrEstab, tw and inuse.",
     "Three readings, not one instant: sockets that change meanwhile may count twice.",
   ],
 };

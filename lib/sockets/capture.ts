@@ -6,7 +6,8 @@
  */
 import { readFileSync } from "node:fs";
 import type { Source } from "./blind-spots.ts";
-import { isKeptAsTimeWait, readKernelNumbers } from "./kernel-numbers.ts";
+import { unlistedAfter, withUnlisted } from "./counted.ts";
+import { readKernelNumbers } from "./kernel-numbers.ts";
 import { ownedBy, readOwners } from "./owners.ts";
 import { countSockets, parseSockets } from "./parse.ts";
 import { parseProcNet, procNet } from "./proc-net.ts";
@@ -36,6 +37,8 @@ export type CaptureOptions = {
   readonly keep?: "records" | "counts";
   /** Only records for which this is true count. */
   readonly where?: Predicate;
+  /** What was there a moment ago: the source `counters` then lists what is less. */
+  readonly before?: StateCounts;
   /** Ends the tool. */
   readonly signal?: AbortSignal;
 };
@@ -53,7 +56,7 @@ export class CaptureError extends Error {
  */
 export async function capture(asked: AskedSource, options: CaptureOptions = {}): Promise<Captured> {
   if (asked === "proc") return captureProc(options);
-  if (asked === "counters") return captureCounters(options.signal);
+  if (asked === "counters") return captureCounters(options);
   if (asked !== "auto") return captureTool(asked, options);
   if (process.platform !== "linux") return captureTool("netstat", options);
   try {
@@ -65,25 +68,27 @@ export async function capture(asked: AskedSource, options: CaptureOptions = {}):
   }
 }
 
+/** How ss calls the states that need not be listed. */
+const SS_NAMES = {
+  ESTABLISHED: "established",
+  CLOSE_WAIT: "close-wait",
+  TIME_WAIT: "time-wait",
+  FIN_WAIT2: "fin-wait-2",
+} as const;
+
 /**
- * Counts that cost the same at any number of connections: the kernel counts ESTABLISHED and TIME_WAIT itself, and the
- * sockets in all other states, few on most machines, come from ss.
+ * Counts that do not look at every socket: only those that the kernel does not count itself come from ss.
  *
  * @throws CaptureError where the kernel has no such numbers.
  */
-async function captureCounters(signal: AbortSignal | undefined): Promise<Captured> {
-  const command = ["ss", "-tano", "exclude", "established", "exclude", "time-wait"] as const;
+async function captureCounters({ before, signal }: CaptureOptions): Promise<Captured> {
+  const unlisted = unlistedAfter(before);
+  const command = ["ss", "-tano", ...unlisted.flatMap((state) => ["exclude", SS_NAMES[state]])];
   const { text } = await output({ command, package: "iproute2" }, signal);
   const table = parseSockets(text, "ss");
-  const { timeWait, established } = readKernelNumbers();
-  if (timeWait === undefined || established === undefined)
+  const counts = withUnlisted(table, unlisted, readKernelNumbers());
+  if (counts === undefined)
     throw new CaptureError("this kernel has no /proc/net/sockstat and /proc/net/snmp");
-  const kept = table.records.filter(isKeptAsTimeWait).length;
-  const counts = {
-    ...table.counts,
-    ESTABLISHED: Math.max(0, established - table.counts.CLOSE_WAIT),
-    TIME_WAIT: Math.max(0, timeWait - kept),
-  };
   const from = "/proc/net/sockstat, /proc/net/snmp";
   return {
     source: "counters",
@@ -174,7 +179,7 @@ function ipv6Text(directory: string): string[] {
   }
 }
 
-type Words = readonly [string, ...string[]];
+type Words = readonly string[];
 
 type Tool = {
   readonly command: Words;
@@ -229,7 +234,7 @@ type Output = { readonly text: string; readonly command: Words; readonly notes: 
 
 async function output(tool: Tool, signal: AbortSignal | undefined): Promise<Output> {
   const { execa } = await import("execa");
-  const [file, ...args] = tool.command;
+  const [file = "", ...args] = tool.command;
   const result = await execa(file, args, {
     env: { LC_ALL: "C" },
     reject: false,

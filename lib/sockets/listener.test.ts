@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import fc from "fast-check";
-import { listenerView, procListenerView } from "./listener.ts";
+import { listenerView, procListenerView, procListeningPorts } from "./listener.ts";
 import { parseProcNet } from "./proc-net.ts";
 import { parseSs } from "./ss.ts";
 import { takenPorts } from "./taken-ports.ts";
@@ -63,6 +63,26 @@ describe("procListenerView", () => {
         );
       }),
     );
+  });
+});
+
+describe("procListenerView in a network without strangers", () => {
+  const row = (local: number, remote: number, state: string): string =>
+    `   0: 0100007F:${local.toString(16).toUpperCase().padStart(4, "0")} ` +
+    `0100007F:${remote.toString(16).toUpperCase().padStart(4, "0")} ${state} 00000000:00000000 ` +
+    "00:00000000 00000000     0        0 1 1 ffff888100000000 100 0 0 10 0\n";
+  // A listener, both ends of a connection to it, and a connection to a host that nobody looks into.
+  const text = `  sl  local_address ...\n${row(8080, 0, "0A")}${row(8080, 40_001, "01")}${row(40_001, 8080, "08")}${row(40_002, 443, "02")}`;
+
+  it("takes whoever has none of the ports for a client", () => {
+    const { clients, server } = procListenerView([text], new Set([8080]), "clients");
+    expect(clients).toMatchObject({ CLOSE_WAIT: 1, SYN_SENT: 1, LISTEN: 0 });
+    expect(server).toMatchObject({ LISTEN: 1, ESTABLISHED: 1 });
+    expect(procListenerView([text], new Set([8080])).clients.SYN_SENT).toBe(0);
+  });
+
+  it("finds the ports by themselves", () => {
+    expect([...procListeningPorts([text, ""])]).toEqual([8080]);
   });
 });
 

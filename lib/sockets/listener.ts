@@ -36,6 +36,9 @@ export function listenerView(
   };
 }
 
+/** Whose the sockets are that have nothing to do with the ports: nobody's, or, in a network without strangers, clients' too. */
+export type Others = "apart" | "clients";
+
 /**
  * The same from the texts of /proc/net/tcp and tcp6, without a record for each row: for programs that look often, while
  * they are part of what they look at. Rows that are cut short (the table changed while it was read) are passed over.
@@ -43,19 +46,33 @@ export function listenerView(
 export function procListenerView(
   tables: readonly string[],
   ports: ReadonlySet<number>,
+  others: Others = "apart",
 ): ListenerView {
-  const view = { server: emptyCounts(), clients: emptyCounts(), queued: 0, otherListeners: 0 };
+  const [server, clients] = [emptyCounts(), emptyCounts()];
+  const view = { ports, others, server, clients, queued: 0, otherListeners: 0 };
   for (const text of tables)
     for (
       let start = text.indexOf("\n") + 1;
       start > 0 && start < text.length;
       start = text.indexOf("\n", start) + 1
     )
-      addRow(view, text, start, ports);
-  return view;
+      addRow(view, text, start);
+  return { server, clients, queued: view.queued, otherListeners: view.otherListeners };
 }
 
+/** The ports on which somebody listens, from the texts of /proc/net/tcp and tcp6. */
+export function procListeningPorts(tables: readonly string[]): ReadonlySet<number> {
+  const ports = new Set<number>();
+  for (const text of tables)
+    for (const [, port = ""] of text.matchAll(LISTENING)) ports.add(Number.parseInt(port, 16));
+  return ports;
+}
+
+const LISTENING = /^ *\d+: [0-9A-F]+:([0-9A-F]{4}) [0-9A-F]+:[0-9A-F]{4} 0A /gm;
+
 type Counting = {
+  readonly ports: ReadonlySet<number>;
+  readonly others: Others;
   readonly server: Record<TcpState, number>;
   readonly clients: Record<TcpState, number>;
   queued: number;
@@ -63,15 +80,16 @@ type Counting = {
 };
 
 /** `  31: F302A8C0:A296 CED43AD8:01BB 06 00000000:00000000 ...`: after the row's number all columns are of fixed width. */
-function addRow(view: Counting, text: string, start: number, ports: ReadonlySet<number>): void {
+function addRow(view: Counting, text: string, start: number): void {
   const local = text.indexOf(": ", start) + 2;
   const localPort = text.indexOf(":", local) + 1;
   const remotePort = localPort + 5 + (localPort - local);
   const state = TCP_STATES_BY_NUMBER[hex(text, remotePort + 5, 2)];
   if (local === 1 || state === undefined) return;
-  const isServer = ports.has(hex(text, localPort, 4));
+  const isServer = view.ports.has(hex(text, localPort, 4));
+  const isElse = view.others === "clients" && !isServer && state !== "LISTEN";
   if (isServer) view.server[state] += 1;
-  if (ports.has(hex(text, remotePort, 4))) view.clients[state] += 1;
+  if (isElse || view.ports.has(hex(text, remotePort, 4))) view.clients[state] += 1;
   if (state !== "LISTEN") return;
   if (isServer) view.queued += hex(text, remotePort + 17, 8);
   else view.otherListeners += 1;

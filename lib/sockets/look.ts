@@ -7,7 +7,7 @@ import { decodeStream } from "./decode.ts";
 import { countStream, parseSockets } from "./parse.ts";
 import type { ParseOptions } from "./reader.ts";
 import type { ParsedText, Tally } from "./reading.ts";
-import type { SocketRecord } from "./record.ts";
+import type { SocketRecord, StateCounts } from "./record.ts";
 import type { Predicate, Skipped } from "./sinks.ts";
 
 /** What was seen, and through what. */
@@ -30,6 +30,8 @@ export type LookOptions = ParseOptions & {
   readonly where?: Predicate;
   /** Also owners, user ids, inodes and timers of a live table. */
   readonly details?: boolean;
+  /** What the look before this one has counted. */
+  readonly before?: StateCounts;
   readonly signal?: AbortSignal;
 };
 
@@ -39,13 +41,14 @@ export type LookOptions = ParseOptions & {
  * @throws CaptureError when the tool is missing or fails, ParseError when its output cannot be read.
  */
 export async function lookLive(asked: AskedSource, options: LookOptions): Promise<Look> {
-  const { where, details, signal } = options;
+  const { where, details, before, signal } = options;
   if (asked === "counters" && (options.want === "records" || where !== undefined))
     throw new CaptureError("the source counters has no sockets to filter, group or list; use ss");
   const captured = await capture(asked, {
     details: details ?? false,
     keep: options.want,
     ...(where === undefined ? {} : { where }),
+    ...(before === undefined ? {} : { before }),
     ...(signal === undefined ? {} : { signal }),
   });
   return {
@@ -63,7 +66,7 @@ const LONG_TABLE_ROWS = 5_000;
 
 /**
  * The same for those who look often. Where nothing but the counts is wanted and the source may be chosen, a table that turns
- * out to be long is read only once: from then on the kernel's own counters are asked for the two states that it counts.
+ * out to be long is read only once: from then on the kernel's own counters are asked, and only the states of few are listed.
  */
 export function lookOften(
   asked: AskedSource,
@@ -72,8 +75,10 @@ export function lookOften(
 ): () => Promise<Look> {
   const mayCount = asked === "auto" && options.want === "counts" && options.where === undefined;
   let source = asked;
+  let before: StateCounts | undefined;
   return async () => {
-    const seen = await lookLive(source, options);
+    const seen = await lookLive(source, before === undefined ? options : { ...options, before });
+    before = seen.tally.counts;
     if (mayCount && seen.source === "ss" && seen.tally.rows > longTableRows) source = "counters";
     return seen;
   };

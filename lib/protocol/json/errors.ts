@@ -41,10 +41,13 @@ export type ProtocolErrorCode = keyof typeof PROTOCOL_ERRORS;
 export class ProtocolError extends Error {
   override name = "ProtocolError";
   readonly code: ProtocolErrorCode;
+  /** The id of the message in question, where it could be read. */
+  readonly id: string | number | undefined;
 
-  constructor(code: ProtocolErrorCode, detail?: string) {
+  constructor(code: ProtocolErrorCode, detail?: string, id?: string | number) {
     super(detail ?? PROTOCOL_ERRORS[code].about);
     this.code = code;
+    this.id = id;
   }
 
   /** Is the connection closed after this? */

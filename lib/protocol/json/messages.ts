@@ -9,8 +9,11 @@ import { deflateSync, inflateSync } from "node:zlib";
 import { ProtocolError, type ProtocolErrorCode } from "./errors.ts";
 import { encodeFrame, MAX_FRAME_BYTES, type Frame } from "./frames.ts";
 
-/** Ties an answer to its request. Chosen by whoever asks. */
+/** Ties an answer to its request. Chosen by whoever asks: a finite number, or a string of at most MAX_ID_LENGTH. */
 export type MessageId = string | number;
+
+/** The longest id, in UTF-16 code units. */
+export const MAX_ID_LENGTH = 256;
 
 type Common = { readonly id?: MessageId };
 /** ISO 8601, UTC, milliseconds: `2024-01-01T12:00:00.000Z`. */
@@ -137,6 +140,18 @@ const REQUEST_SHAPES: Readonly<Record<keyof ResponseTo, Shape>> = {
   text: { content: "string" },
 };
 
+/** The same as lists: this is done for every message. */
+const CHECKS = new Map(
+  Object.entries(REQUEST_SHAPES).map(([type, shape]) => [
+    type,
+    Object.entries(shape).map(([field, kind]) => ({
+      field,
+      kind: kind.startsWith("strings") ? ("strings" as const) : ("string" as const),
+      isOptional: kind.endsWith("?"),
+    })),
+  ]),
+);
+
 /** Is this one of the types that every server knows? */
 export function isRequestType(type: string): type is Request["type"] {
   return Object.hasOwn(REQUEST_SHAPES, type);
@@ -144,12 +159,11 @@ export function isRequestType(type: string): type is Request["type"] {
 
 /** Checks the fields of a known request; throws BAD_FIELD. Types that are not known pass: their handler checks them. */
 export function checkRequest(message: Message): void {
-  if (!isRequestType(message.type)) return;
-  for (const [field, kind] of Object.entries(REQUEST_SHAPES[message.type])) {
+  for (const { field, kind, isOptional } of CHECKS.get(message.type) ?? []) {
     const value = message[field];
-    if (value === undefined && kind.endsWith("?")) continue;
-    const isRight = kind === "strings?" ? isStrings(value) : typeof value === "string";
-    if (!isRight) throw badField(message.type, field, kind.replace("?", ""), value);
+    if (value === undefined && isOptional) continue;
+    const isRight = kind === "string" ? typeof value === "string" : isStrings(value);
+    if (!isRight) throw badField(message, field, kind);
   }
 }
 
@@ -157,7 +171,8 @@ function isStrings(value: unknown): boolean {
   return Array.isArray(value) && value.every((item) => typeof item === "string");
 }
 
-function badField(type: string, field: string, expected: string, got: unknown): ProtocolError {
+function badField(message: Message, field: string, expected: "string" | "strings"): ProtocolError {
+  const got = message[field];
   const what =
     got === undefined
       ? "nothing"
@@ -167,7 +182,8 @@ function badField(type: string, field: string, expected: string, got: unknown): 
           ? "null"
           : typeof got;
   const kind = expected === "strings" ? "an array of strings" : `a ${expected}`;
-  return new ProtocolError("BAD_FIELD", `${type}.${field}: expected ${kind}, got ${what}`);
+  const detail = `${message.type}.${field}: expected ${kind}, got ${what}`;
+  return new ProtocolError("BAD_FIELD", detail, message.id);
 }
 
 /** How messages are packed on one connection. */
@@ -191,7 +207,11 @@ export function encodeMessage(
   message: { readonly type: string },
   packing: Packing = PLAIN,
 ): Buffer {
-  const text = JSON.stringify(message);
+  return encodeText(JSON.stringify(message), packing);
+}
+
+/** The text of a message as one frame. */
+export function encodeText(text: string, packing: Packing): Buffer {
   if (!packing.deflate || text.length < packing.deflateFromBytes) return encodeFrame(text);
   const packed = deflateSync(text);
   return packed.length < text.length ? encodeFrame(packed, true) : encodeFrame(text);
@@ -209,14 +229,35 @@ export function decodeMessage(frame: Frame, packing: Packing = PLAIN): Message {
   if (typeof value !== "object" || value === null || Array.isArray(value))
     throw new ProtocolError("NOT_AN_OBJECT");
   checkEnvelope(value as Record<string, unknown>);
+  if (payload.length >= LONG_BYTES && !payload.includes(BACKSLASH)) unescaped.add(value);
   return value as Message;
+}
+
+const LONG_BYTES = 1_024;
+const BACKSLASH = 0x5c;
+/** Long messages without a backslash: nothing in them had to be escaped, so nothing has to be when it goes out again. */
+const unescaped = new WeakSet();
+
+/** The content of a message, if it is long and may stand between quotes in JSON as it is. */
+export function verbatimContent(message: Message): string | undefined {
+  return unescaped.has(message) ? (message["content"] as string) : undefined;
 }
 
 /** What every message has, whatever its type. */
 function checkEnvelope({ type, id }: Readonly<Record<string, unknown>>): void {
-  if (typeof type !== "string" || type === "") throw new ProtocolError("TYPE_MISSING");
-  if (id !== undefined && typeof id !== "string" && typeof id !== "number")
-    throw new ProtocolError("BAD_FIELD", `${type.slice(0, 40)}.id: expected a string or a number`);
+  const hasGoodId = id === undefined || isId(id);
+  if (typeof type !== "string" || type === "")
+    throw new ProtocolError("TYPE_MISSING", undefined, hasGoodId ? id : undefined);
+  if (!hasGoodId)
+    throw new ProtocolError(
+      "BAD_FIELD",
+      `${type.slice(0, 40)}.id: expected a string of at most ${MAX_ID_LENGTH} characters or a finite number`,
+    );
+}
+
+/** It comes back in the answer, so it must survive the way, and not make the answer too long. */
+function isId(id: unknown): id is MessageId {
+  return typeof id === "string" ? id.length <= MAX_ID_LENGTH : Number.isFinite(id);
 }
 
 function inflated(payload: Buffer, packing: Packing): Buffer {
@@ -237,12 +278,26 @@ function parsed(text: string): unknown {
   try {
     return JSON.parse(text) as unknown;
   } catch {
-    throw new ProtocolError("BAD_JSON", `not JSON: ${JSON.stringify(text.slice(0, 40))}`);
+    // No more of the text than its beginning: it may be a token that was cut short, and errors are logged.
+    const first = JSON.stringify(text.slice(0, 1));
+    throw new ProtocolError(
+      "BAD_JSON",
+      `expected JSON, got ${text.length} characters of something else, the first is ${first}`,
+    );
+  }
+}
+
+/** The id of a message that will not be handled, where it can be read. */
+export function idOf(frame: Frame, packing: Packing): MessageId | undefined {
+  try {
+    return decodeMessage(frame, packing).id;
+  } catch (error) {
+    return (error as ProtocolError).id;
   }
 }
 
 /** An error as it is told to the peer. */
-export function errorMessage(error: ProtocolError, id?: MessageId): ErrorMessage {
-  const { code, message, closes } = error;
+export function errorMessage(error: ProtocolError): ErrorMessage {
+  const { code, message, closes, id } = error;
   return { type: "error", code, message, closes, ...(id === undefined ? {} : { id }) };
 }

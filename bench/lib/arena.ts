@@ -1,0 +1,44 @@
+/**
+ * arena: one run of one contestant, in a process of its own and, as a rule, in a sandbox of its own.
+ *
+ * `arena-main.js CONTEST CONTESTANT LOAD sandbox|outside` is the program; it prints the figures as JSON.
+ */
+import { execa } from "execa";
+import { fileURLToPath } from "node:url";
+import { enterSandbox, findRung, sandboxCommand } from "../../lib/kernel/sandbox.ts";
+import type { Contest, Figures } from "./contest.ts";
+
+/** Runs a contestant once. Rejects with what it said when it failed. */
+export async function runInArena(
+  contest: Contest,
+  contestant: string,
+  load: number,
+): Promise<Figures> {
+  const isOutside = contest.contestants[contestant]?.isOutside === true;
+  const arena = fileURLToPath(new URL("./arena-main.js", import.meta.url));
+  const words = [contest.name, contestant, `${load}`, isOutside ? "outside" : "sandbox"];
+  const argv = [process.execPath, arena, ...words];
+  const rung = isOutside ? "here" : await theRung();
+  const [file = "", ...args] = sandboxCommand(rung, argv);
+  const { stdout, stderr, failed } = await execa(file, args, { reject: false, stdin: "ignore" });
+  const last = stdout.trimEnd().split("\n").at(-1) ?? "";
+  if (failed || !last.startsWith("{")) throw new Error(`${words.join(" ")}: ${stderr || stdout}`);
+  return JSON.parse(last) as Figures;
+}
+
+let found: ReturnType<typeof findRung> | undefined;
+
+function theRung(): ReturnType<typeof findRung> {
+  found ??= findRung();
+  return found;
+}
+
+/** The other side of it. */
+export async function arenaMain(contests: readonly Contest[]): Promise<void> {
+  const [, , name, contestant = "", load, where] = process.argv;
+  if (where === "sandbox") await enterSandbox();
+  const run = contests.find((contest) => contest.name === name)?.contestants[contestant]?.run;
+  if (run === undefined) throw new Error(`no contestant ${contestant} in ${name ?? ""}`);
+  process.stdout.write(`${JSON.stringify(await run(Number(load)))}\n`);
+  process.exit(0);
+}

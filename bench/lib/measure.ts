@@ -1,0 +1,156 @@
+/** measure: all runs of a contest, the contestants in turn: A B C, A B C. What disturbs one of them disturbs all. */
+import { runInArena } from "./arena.ts";
+import type { Contest, Figures, Growth, Line, Reach, Source } from "./contest.ts";
+import { median, spread, type Spread } from "./statistics.ts";
+import { missingTools } from "./tools.ts";
+
+/** A line of the table, measured. */
+export type Measured = {
+  readonly contest: string;
+  readonly what: string;
+  readonly unit: Line["unit"];
+  readonly better: Line["better"];
+  readonly runs: number;
+  readonly ours: Spread;
+  readonly peer?: Spread & { readonly name: string };
+  /** Why there is no peer's figure. */
+  readonly missing?: string;
+  /** Ours beside the peer's, run by run, more is better: the median. */
+  readonly ratio?: number;
+  readonly reach?: Reach & { readonly isReached?: boolean };
+  readonly limit: string;
+};
+
+/** Growth, measured: one figure for each load. */
+export type MeasuredGrowth = Omit<Growth, "source" | "loads"> & {
+  readonly contest: string;
+  readonly points: readonly { readonly load: number; readonly value: number }[];
+  /** From the first load to the last: 1 is as expected, 2 is twice as bad. */
+  readonly excess: number;
+};
+
+/** How to measure. */
+export type Effort = {
+  readonly isQuick: boolean;
+  /** Instead of each contest's own number. */
+  readonly runs: number | undefined;
+  readonly withGrowth: boolean;
+  readonly say: (text: string) => void;
+};
+
+type Runs = Readonly<Record<string, readonly Figures[] | { readonly missing: string }>>;
+
+/** Measures all lines of a contest. */
+export async function measure(contest: Contest, effort: Effort): Promise<readonly Measured[]> {
+  const load = effort.isQuick ? contest.load.quick : contest.load.full;
+  const count = effort.runs ?? (effort.isQuick ? 1 : contest.runs);
+  const runs = await allRuns(contest, load, { count, say: effort.say });
+  return contest.lines.flatMap((line) => measured(contest, line, runs, !effort.isQuick));
+}
+
+async function allRuns(
+  contest: Contest,
+  load: number,
+  { count, say }: { readonly count: number; readonly say: Effort["say"] },
+): Promise<Runs> {
+  const runs: Record<string, Figures[] | { missing: string }> = {};
+  for (let round = 1; round <= count; round += 1)
+    for (const [name, { needs = [] }] of Object.entries(contest.contestants)) {
+      const missing = missingTools(needs);
+      if (missing !== undefined) runs[name] = { missing };
+      else {
+        say(`${contest.name}: ${name}, run ${round} of ${count}`);
+        const before = runs[name];
+        runs[name] = [
+          ...(Array.isArray(before) ? before : []),
+          await runInArena(contest, name, load),
+        ];
+      }
+    }
+  return runs;
+}
+
+function measured(contest: Contest, line: Line, runs: Runs, mayJudge: boolean): Measured[] {
+  const ours = valuesOf(runs, line.ours);
+  if (typeof ours === "string") return [];
+  const theirs = line.peer && valuesOf(runs, line.peer.source);
+  const { what, unit, better, limit } = line;
+  const base = { contest: contest.name, what, unit, better, limit, runs: ours.length };
+  const us = spread(ours);
+  if (line.peer === undefined || theirs === undefined)
+    return [{ ...base, ours: us, ...verdict(line, us.median, undefined, mayJudge) }];
+  if (typeof theirs === "string")
+    return [
+      { ...base, ours: us, missing: theirs, ...verdict(line, us.median, undefined, mayJudge) },
+    ];
+  const ratio = median(
+    ours.map((value, run) => {
+      const other = theirs[run] ?? NaN;
+      return better === "more" ? value / other : other / value;
+    }),
+  );
+  const peer = { ...spread(theirs), name: line.peer.name };
+  return [{ ...base, ours: us, peer, ratio, ...verdict(line, us.median, ratio, mayJudge) }];
+}
+
+function valuesOf(runs: Runs, [contestant, figure]: Source): readonly number[] | string {
+  const found = runs[contestant];
+  if (found === undefined) return `${contestant} did not run`;
+  if ("missing" in found) return found.missing;
+  return found.map((figures) => {
+    const value = figures[figure];
+    if (value === undefined) throw new RangeError(`${contestant} has no figure ${figure}`);
+    return value;
+  });
+}
+
+/** A quick run measures something smaller, so it judges nothing. */
+function verdict(
+  { reach }: Line,
+  ours: number,
+  ratio: number | undefined,
+  mayJudge: boolean,
+): Pick<Measured, "reach"> {
+  if (reach === undefined) return {};
+  if (!mayJudge) return { reach };
+  if ("ratio" in reach)
+    return { reach: ratio === undefined ? reach : { ...reach, isReached: ratio >= reach.ratio } };
+  const isReached = "atMost" in reach ? ours <= reach.atMost : ours >= reach.atLeast;
+  return { reach: { ...reach, isReached } };
+}
+
+/** Measures the same at growing loads, once each. */
+export async function measureGrowth(
+  contest: Contest,
+  { isQuick, say }: Effort,
+): Promise<readonly MeasuredGrowth[]> {
+  const seen = new Map<string, Promise<Figures>>();
+  const result: MeasuredGrowth[] = [];
+  for (const { source, loads, ...growth } of contest.growth ?? []) {
+    const [contestant, figure] = source;
+    if (missingTools(contest.contestants[contestant]?.needs ?? []) !== undefined) continue;
+    const points: { load: number; value: number }[] = [];
+    for (const load of isQuick ? loads.slice(0, 1) : loads) {
+      const key = `${contestant} ${load}`;
+      say(`${contest.name}: growth, ${key}`);
+      const run = seen.get(key) ?? runInArena(contest, contestant, load);
+      seen.set(key, run);
+      points.push({ load, value: (await run)[figure] ?? NaN });
+    }
+    result.push({
+      ...growth,
+      contest: contest.name,
+      points,
+      excess: excessOf(growth.kind, points),
+    });
+  }
+  return result;
+}
+
+function excessOf(kind: Growth["kind"], points: MeasuredGrowth["points"]): number {
+  const [first, last] = [points[0], points.at(-1)];
+  if (first === undefined || last === undefined) return NaN;
+  const grown = last.value / first.value;
+  if (kind === "total") return grown / (last.load / first.load);
+  return kind === "rate" ? 1 / grown : grown;
+}

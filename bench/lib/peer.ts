@@ -1,0 +1,50 @@
+/** peer: the C programs, compiled once for each bench run. */
+import { execFile, execFileSync } from "node:child_process";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import type { Figures, Tool } from "./contest.ts";
+
+/** What compiling needs. */
+export const COMPILER: readonly Tool[] = [{ file: "gcc", package: "gcc libc6-dev" }];
+
+const SOURCES = join(import.meta.dirname, "../../../bench/c");
+const FOLDER_VARIABLE = "BENCH_PEERS";
+
+/** Compiles them into a folder; from then on they can be run, here and in every process started from here. */
+export function compilePeers(folder: string): void {
+  for (const name of ["peer", "load"])
+    execFileSync("gcc", ["-O2", "-pthread", "-o", join(folder, name), join(SOURCES, `${name}.c`)], {
+      stdio: "inherit",
+    });
+  process.env[FOLDER_VARIABLE] = folder;
+}
+
+/** Connects and closes: connections per second, and how long it took in all. */
+export async function runPeer(...words: readonly string[]): Promise<Figures> {
+  const { opened = NaN, durationMs = NaN } = await run("peer", words);
+  return { perSecond: (opened * 1_000) / durationMs, seconds: durationMs / 1_000, opened };
+}
+
+/** How a server of length-prefixed JSON is to be loaded. */
+export type Load = {
+  readonly requests: number;
+  readonly connections: number;
+  readonly inFlight: number;
+  /** Of the content that is to be echoed. */
+  readonly bytes: number;
+};
+
+/** Loads such a server: echoes per second. */
+export async function runLoad(port: number, load: Load): Promise<{ readonly perSecond: number }> {
+  const { requests, connections, inFlight, bytes } = load;
+  const words = [port, requests, connections, inFlight, bytes].map(String);
+  const { answered = NaN, durationMs = NaN } = await run("load", words);
+  return { perSecond: (answered * 1_000) / durationMs };
+}
+
+async function run(name: string, words: readonly string[]): Promise<Figures> {
+  const folder = process.env[FOLDER_VARIABLE];
+  if (folder === undefined) throw new Error("the C programs were not compiled");
+  const { stdout } = await promisify(execFile)(join(folder, name), words);
+  return JSON.parse(stdout) as Figures;
+}

@@ -1,0 +1,95 @@
+/** table: what was measured, for people. */
+import Table from "cli-table3";
+import { bytes, count, ms } from "../../lib/report/format.ts";
+import { PLAIN_TABLE } from "../../lib/report/plain-table.ts";
+import type { Reach, Unit } from "./contest.ts";
+import type { Measured, MeasuredGrowth } from "./measure.ts";
+import type { Spread } from "./statistics.ts";
+
+/** A figure with its unit. */
+export function figure(value: number, unit: Unit): string {
+  switch (unit) {
+    case "1/s":
+      return `${count(Math.round(value))}/s`;
+    case "ms":
+      return ms(value);
+    case "s":
+      return `${value.toFixed(value < 10 ? 2 : 1)} s`;
+    case "bytes":
+      return bytes(value);
+    case "%":
+      return `${value.toFixed(1)} %`;
+  }
+}
+
+/** The median, and in brackets from where to where the runs went. */
+export function spreadText({ median, min, max }: Spread, unit: Unit): string {
+  const text = figure(median, unit);
+  return min === max ? text : `${text} (${figure(min, unit)} to ${figure(max, unit)})`;
+}
+
+/** What was to be reached, and whether it was. */
+export function reachText(reach: Measured["reach"], unit: Unit): string {
+  if (reach === undefined) return "";
+  const verdict = reach.isReached === undefined ? "" : reach.isReached ? ": yes" : ": NO";
+  return `${wanted(reach, unit)}${verdict}`;
+}
+
+function wanted(reach: Reach, unit: Unit): string {
+  if ("ratio" in reach) return `ratio ${reach.ratio.toFixed(2)}`;
+  return "atMost" in reach
+    ? `at most ${figure(reach.atMost, unit)}`
+    : `at least ${figure(reach.atLeast, unit)}`;
+}
+
+/** The ratio, more is better for us. */
+export function ratioText(ratio: number | undefined): string {
+  return ratio === undefined ? "" : ratio.toFixed(2);
+}
+
+/** The peer's figure under its name, or why there is none. */
+export function peerText({ peer, missing, unit }: Measured): string {
+  if (peer !== undefined) return `${spreadText(peer, unit)} ${peer.name}`;
+  return missing ?? "";
+}
+
+/** One figure for each load, in a row. */
+export function pointsText({ points, unit, of }: MeasuredGrowth): string {
+  return points
+    .map(({ load, value }) => `${figure(value, unit)} (${count(load)} ${of})`)
+    .join(", ");
+}
+
+/** All lines, the ratio last. */
+export function contestTable(lines: readonly Measured[]): string {
+  const table = new Table({
+    ...PLAIN_TABLE,
+    head: ["what", "ours: median (runs)", "beside", "to reach", "ratio"],
+    colWidths: [32, 25, 32, 22, 7],
+    colAligns: ["left", "left", "left", "left", "right"],
+    wordWrap: true,
+  });
+  for (const line of lines)
+    table.push([
+      line.what,
+      spreadText(line.ours, line.unit),
+      peerText(line),
+      reachText(line.reach, line.unit),
+      ratioText(line.ratio),
+    ]);
+  return table.toString();
+}
+
+/** How the figures grow. */
+export function growthTable(growths: readonly MeasuredGrowth[]): string {
+  const table = new Table({
+    ...PLAIN_TABLE,
+    head: ["growth", "figures", "beyond linear"],
+    colWidths: [32, 74, 13],
+    colAligns: ["left", "left", "right"],
+    wordWrap: true,
+  });
+  for (const growth of growths)
+    table.push([growth.what, pointsText(growth), `${growth.excess.toFixed(2)}x`]);
+  return table.toString();
+}

@@ -1,0 +1,95 @@
+/** fill: the whole port range into TIME_WAIT, to the first EADDRNOTAVAIL. */
+import { readSysctl, writeSysctl } from "../../lib/kernel/sysctl.ts";
+import { runProgram, startServer } from "../../lib/lab/program.ts";
+import type { Contest, Figures } from "../lib/contest.ts";
+import { COMPILER, runPeer } from "../lib/peer.ts";
+
+const FIRST_PORT = 32_768;
+
+/** TIME_WAITs stay, and the range has that many ports. */
+function prepare(ports: number): void {
+  writeSysctl("net.ipv4.tcp_tw_reuse", "0");
+  writeSysctl("net.ipv4.ip_local_port_range", `${FIRST_PORT} ${FIRST_PORT + ports - 1}`);
+}
+
+type Bombed = {
+  readonly durationMs: number;
+  readonly successes: number;
+  readonly failures: Readonly<Record<string, unknown>>;
+};
+
+async function fill(ports: number, ...flags: readonly string[]): Promise<Figures> {
+  prepare(ports);
+  // Below the range: none of its ports is taken by the listener.
+  const { port } = await startServer(["--port", "8080"]);
+  const result = await runProgram<Bombed>("bomb", [
+    ...["--port", `${port}`, "--duration-ms", "120000"],
+    ...flags,
+  ]);
+  if (!("EADDRNOTAVAIL" in result.failures) || result.successes < ports)
+    throw new Error(
+      `not filled: ${JSON.stringify(result)} ${readSysctl("net.ipv4.tcp_tw_reuse") ?? ""}`,
+    );
+  return { seconds: result.durationMs / 1_000 };
+}
+
+const SEARCH =
+  "The kernel's search: connect() tries one port after the other, each with a look at its bind bucket and its TIME_WAIT (__inet_hash_connect, " +
+  "__inet_check_established), until one is free. That is quadratic in the number of ports, the same in C, and nine tenths of the time of both.";
+
+export const fillContest: Contest = {
+  name: "fill",
+  load: { full: 28_232, quick: 1_000 },
+  runs: 2,
+  contestants: {
+    "our bomb": { run: (ports) => fill(ports) },
+    "C loop": {
+      needs: COMPILER,
+      run: (ports) => {
+        prepare(ports);
+        return runPeer("0");
+      },
+    },
+    "our bomb, --walk-ports": { run: (ports) => fill(ports, "--walk-ports") },
+  },
+  lines: [
+    {
+      what: "full port range to EADDRNOTAVAIL, bomb --walk-ports",
+      unit: "s",
+      better: "less",
+      ours: ["our bomb, --walk-ports", "seconds"],
+      peer: { name: "bomb, kernel chooses", source: ["our bomb", "seconds"] },
+      reach: { ratio: 5 },
+      limit:
+        "One connection after the other; nobody searches. As fast as any other 28,232 connections.",
+    },
+    {
+      what: "full port range, the kernel chooses",
+      unit: "s",
+      better: "less",
+      ours: ["our bomb", "seconds"],
+      peer: { name: "C loop", source: ["C loop", "seconds"] },
+      reach: { ratio: 1 },
+      limit: SEARCH,
+    },
+  ],
+  growth: [
+    {
+      what: "fill, the kernel chooses",
+      of: "ports",
+      loads: [282, 2_823, 28_232],
+      unit: "s",
+      source: ["our bomb", "seconds"],
+      kind: "total",
+      reason: "The kernel's search is quadratic; C has the same curve.",
+    },
+    {
+      what: "fill, --walk-ports",
+      of: "ports",
+      loads: [282, 2_823, 28_232],
+      unit: "s",
+      source: ["our bomb, --walk-ports", "seconds"],
+      kind: "total",
+    },
+  ],
+};

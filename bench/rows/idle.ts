@@ -1,0 +1,78 @@
+/** idle: what a connection that says nothing costs its server. */
+import { processStatus } from "../../lib/kernel/process.ts";
+import { startServer } from "../../lib/lab/program.ts";
+import { Crowd } from "../../lib/protocol/crowd.ts";
+import type { Contest, Figures } from "../lib/contest.ts";
+import { REDIS, startRedis } from "../lib/redis.ts";
+
+const MESSAGES = 10;
+
+/** As many bytes as the answer has: for an echo any text, for redis a PING with a blank, answered by +PONG. */
+const MESSAGE = Buffer.from("PING \r\n");
+
+async function perConnection(pid: number, port: number, connections: number): Promise<Figures> {
+  const { signal } = new AbortController();
+  const crowd = new Crowd({
+    ...{ host: "127.0.0.1", port, connections, signal, message: MESSAGE },
+    opening: 128,
+  });
+  const before = processStatus(pid).rssBytes;
+  const each = (): number => (processStatus(pid).rssBytes - before) / connections;
+  const { open } = await crowd.open();
+  if (open < connections) throw new Error(`${open} of ${connections} open`);
+  const opened = each();
+  const { answered } = await crowd.exchange(MESSAGES);
+  if (answered < connections * MESSAGES) throw new Error(`${answered} answered`);
+  return { opened, afterMessages: each() };
+}
+
+async function ourServer(connections: number): Promise<Figures> {
+  const { pid, port } = await startServer(["--port", "0", "--backlog", "4096"]);
+  return perConnection(pid, port, connections);
+}
+
+async function redis(connections: number): Promise<Figures> {
+  const { pid, port } = await startRedis(connections);
+  return perConnection(pid, port, connections);
+}
+
+export const idleContest: Contest = {
+  name: "idle",
+  load: { full: 10_000, quick: 200 },
+  runs: 3,
+  contestants: {
+    "our server": { run: ourServer },
+    redis: { needs: REDIS, run: redis },
+  },
+  lines: [
+    {
+      what: "idle connection, server's RSS each, 10,000 of them",
+      unit: "bytes",
+      better: "less",
+      ours: ["our server", "opened"],
+      peer: { name: "redis-server", source: ["redis", "opened"] },
+      reach: { atMost: 4_096 },
+      limit:
+        "1.5 KiB are alive: net.Socket with its two streams 1 KiB, libuv's handle 0.4 KiB. The rest is garbage that waits for its collection, bounded by a young generation of 1 MiB, and pages that are not full.",
+    },
+    {
+      what: `the same after ${MESSAGES} messages each`,
+      unit: "bytes",
+      better: "less",
+      ours: ["our server", "afterMessages"],
+      peer: { name: "redis-server", source: ["redis", "afterMessages"] },
+      reach: { atMost: 4_096 },
+      limit: "The same.",
+    },
+  ],
+  growth: [
+    {
+      what: "server's RSS of a connection",
+      of: "connections",
+      loads: [100, 1_000, 10_000],
+      unit: "bytes",
+      source: ["our server", "opened"],
+      kind: "each",
+    },
+  ],
+};

@@ -1,0 +1,55 @@
+/** start: how long the help of any command takes, beside Node that does nothing. */
+import { join } from "node:path";
+import { command, timeMs } from "../lib/clock.ts";
+import type { Contest, Figures } from "../lib/contest.ts";
+import { median } from "../lib/statistics.ts";
+
+const PROGRAMS = ["server", "client", "bomb", "multiplex", "states", "lab"];
+
+const program = (name: string): string => join(import.meta.dirname, "../../cmd", `${name}.js`);
+
+/** All in turn, several times; the slowest help counts. */
+function helps(rounds: number): Promise<Figures> {
+  const times = new Map<string, number[]>();
+  const actions: [string, () => unknown][] = [
+    ["node", command(process.execPath, "-e", "0")],
+    ...PROGRAMS.map((name): [string, () => unknown] => [
+      name,
+      command(process.execPath, program(name), "--help"),
+    ]),
+  ];
+  for (let round = 0; round < rounds; round += 1)
+    for (const [name, action] of actions)
+      times.set(name, [...(times.get(name) ?? []), timeMs(action)]);
+  const medians = new Map([...times].map(([name, values]) => [name, median(values)]));
+  const slowest = Math.max(...PROGRAMS.map((name) => medians.get(name) ?? NaN));
+  return Promise.resolve({ ...Object.fromEntries(medians), slowest });
+}
+
+export const startContest: Contest = {
+  name: "start",
+  load: { full: 5, quick: 1 },
+  runs: 3,
+  contestants: { helps: { run: helps } },
+  lines: [
+    {
+      what: "--help, the slowest of all commands",
+      unit: "ms",
+      better: "less",
+      ours: ["helps", "slowest"],
+      peer: { name: "node -e 0", source: ["helps", "node"] },
+      reach: { atMost: 150 },
+      limit:
+        "Node's own start. Help is printed from the flag table; yargs, which takes as long to load as Node takes to start, is loaded only when there is something to parse.",
+    },
+    {
+      what: "the same: at most 3 times node -e 0",
+      unit: "ms",
+      better: "less",
+      ours: ["helps", "slowest"],
+      peer: { name: "node -e 0", source: ["helps", "node"] },
+      reach: { ratio: 1 / 3 },
+      limit: "The same.",
+    },
+  ],
+};

@@ -1,0 +1,168 @@
+/** watch: what it costs to look at the socket table five times a second, and how late the looks come. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { startServer } from "../../lib/lab/program.ts";
+import { countProcNet } from "../../lib/sockets/capture.ts";
+import { gather } from "../../lib/programs/crowds.ts";
+import { command, timeMs } from "../lib/clock.ts";
+import type { Contest, Figures } from "../lib/contest.ts";
+import { median } from "../lib/statistics.ts";
+
+const INTERVAL_MS = 200;
+/** Only to see that it works: no figure is to come of it. */
+const QUICK_SOCKETS = 200;
+/** Looks until it has found out how long the table is, and V8 has compiled what runs often. */
+const SETTLED = 5;
+const PER_DESTINATION = 10_000;
+const STATES = join(import.meta.dirname, "../../cmd/states.js");
+
+/**
+ * Opens connections within this sandbox, both ends of each, until there are that many sockets. `leaking` ends one side of each
+ * and forgets the other: half of the sockets are CLOSE_WAIT, and for a minute the other half are FIN_WAIT2.
+ */
+async function openSockets(sockets: number, isLeaking: boolean): Promise<void> {
+  const connections = sockets / 2;
+  const count = Math.ceil(connections / PER_DESTINATION);
+  const plans = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const flags = ["--port", "0", "--backlog", "4096", "--status-interval-ms", "1000000"];
+      const { port } = await startServer(isLeaking ? [...flags, "--leak"] : flags);
+      return {
+        ...{ host: "127.0.0.1", port, messageBytes: 1, opening: 128 },
+        connections: Math.round(connections / count),
+      };
+    }),
+  );
+  const crowds = await gather(plans, new AbortController().signal);
+  const { open } = await crowds.open();
+  if (open < connections) throw new Error(`${open} of ${connections} open`);
+  if (!isLeaking) return;
+  crowds.close();
+  while (countProcNet().CLOSE_WAIT < connections) await pause(100);
+}
+
+/** Clock ticks of a process and of all children that it has waited for; stat(5) says how long one is: 10 ms. */
+function cpuMs(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/stat`, "latin1");
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  return [11, 12, 13, 14].reduce((sum, index) => sum + Number(fields[index]), 0) * 10;
+}
+
+type Watched = { readonly cpuPercent: number; readonly stdout: string };
+
+/** Measures once it has printed so many lines. */
+async function watched(
+  { lines, measureMs }: { readonly lines: number; readonly measureMs: number },
+  ...[file = "", ...args]: readonly string[]
+): Promise<Watched> {
+  const env = { ...process.env, TERM: "xterm" };
+  const child = spawn(file, args, { env, stdio: ["ignore", "pipe", "inherit"] });
+  let stdout = "";
+  child.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString("latin1")));
+  const pid = child.pid ?? 0;
+  while (stdout === "" || stdout.split("\n").length <= lines) await once(child.stdout, "data");
+  const before = cpuMs(pid);
+  const startMs = performance.now();
+  await pause(measureMs);
+  const cpuPercent = ((cpuMs(pid) - before) * 100) / (performance.now() - startMs);
+  child.kill("SIGKILL");
+  return { cpuPercent, stdout };
+}
+
+/** Looks are due every 200 ms from start to start: the worst distance of two, less that. */
+function lag(lines: string): Figures {
+  const times = lines
+    .split("\n")
+    .slice(SETTLED, -1)
+    .map((line) => Date.parse((JSON.parse(line) as { time: string }).time));
+  const late = times.slice(1).map((time, index) => time - (times[index] ?? time) - INTERVAL_MS);
+  return { lagMs: median(late), worstLagMs: Math.max(...late) };
+}
+
+async function watch(sockets: number, isLeaking: boolean): Promise<Figures> {
+  await openSockets(sockets, isLeaking);
+  const measureMs = sockets > QUICK_SOCKETS ? 4_000 : 400;
+  const flags = ["--watch", "--json", "--interval-ms", `${INTERVAL_MS}`];
+  const ours = await watched({ lines: SETTLED, measureMs }, process.execPath, STATES, ...flags);
+  const theirs = await watched({ lines: 0, measureMs }, "watch", "-n.2", "ss -s");
+  return {
+    ours: ours.cpuPercent,
+    theirs: theirs.cpuPercent,
+    ...lag(ours.stdout),
+    procMs: timeMs(command("cat", "/proc/net/tcp")),
+    ssMs: timeMs(command("ss", "-tan")),
+  };
+}
+
+function atLoad(sockets: number, isLeaking = false): Contest["contestants"][string] {
+  return {
+    needs: [{ file: "watch", package: "procps" }],
+    run: (load) => watch(Math.min(load, sockets), isLeaking),
+  };
+}
+
+const PEER = "watch -n.2 'ss -s'";
+
+export const watchContest: Contest = {
+  name: "watch",
+  load: { full: 100_000, quick: QUICK_SOCKETS },
+  runs: 1,
+  contestants: {
+    "1,000": atLoad(1_000),
+    "30,000": atLoad(30_000),
+    "100,000": atLoad(100_000),
+    leak: atLoad(100_000, true),
+  },
+  lines: [
+    ...["1,000", "30,000", "100,000"].map((sockets) => ({
+      what: `states --watch five times a second, ${sockets} ESTABLISHED`,
+      unit: "%" as const,
+      better: "less" as const,
+      ours: [sockets, "ours"] as const,
+      peer: { name: PEER, source: [sockets, "theirs"] as const },
+      ...(sockets === "100,000" ? { reach: { atMost: 25 } } : {}),
+      limit:
+        "ss -s reads a few numbers and looks at no socket: it cannot tell nine of the eleven states. Ours reads such numbers too, for the states of many, and asks ss for the others; " +
+        "to find these the kernel walks past all, and that is what grows.",
+    })),
+    {
+      what: "the same, 50,000 CLOSE_WAIT and 50,000 FIN_WAIT2",
+      unit: "%",
+      better: "less",
+      ours: ["leak", "ours"],
+      peer: { name: PEER, source: ["leak", "theirs"] },
+      reach: { atMost: 25 },
+      limit: "The same. Only the first look lists all of them.",
+    },
+    {
+      what: "the same, 100,000 ESTABLISHED: how late a look comes",
+      unit: "ms",
+      better: "less",
+      ours: ["100,000", "worstLagMs"],
+      limit:
+        "The worst of twenty looks. A look begins 200 ms after the one before it, or when that has ended.",
+    },
+    {
+      what: "the floor: cat /proc/net/tcp, once, 100,000 ESTABLISHED",
+      unit: "ms",
+      better: "less",
+      ours: ["100,000", "procMs"],
+      peer: { name: "ss -tan", source: ["100,000", "ssMs"] },
+      limit:
+        "The kernel writes 15 MB of text, and nobody has read it yet. Five times a second that alone is three quarters of a core: whoever wants to watch for less must not ask for every socket.",
+    },
+  ],
+  growth: [
+    {
+      what: "states --watch, five times a second",
+      of: "sockets",
+      loads: [1_000, 10_000, 100_000],
+      unit: "%",
+      source: ["100,000", "ours"],
+      kind: "total",
+    },
+  ],
+};

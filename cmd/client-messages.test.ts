@@ -1,0 +1,314 @@
+import { execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { hasTool } from "../lib/kernel/tools.ts";
+import {
+  DIST,
+  freePort,
+  killAll,
+  run,
+  start,
+  startServer,
+  until,
+} from "../lib/testing/programs.ts";
+import { framed, rawPeer } from "../lib/testing/raw-peer.ts";
+
+const PEER = join(import.meta.dirname, "../lib/protocol/json/peer.py");
+const folder = mkdtempSync(join(tmpdir(), "client-messages-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+afterEach(killAll);
+
+const serve = (flags: string[] = [], port = 0, env: Record<string, string> = {}) =>
+  startServer(["--protocol", "json", "--port", `${port}`, ...flags], { env });
+
+/** What the interactive client says to these lines, from a pipe. */
+function said(port: number, lines: readonly string[], flags: readonly string[] = []) {
+  const input = lines.map((line) => `${line}\n`).join("");
+  return run("client", ["interactive", "--port", `${port}`, ...flags], { input });
+}
+
+describe("client interactive, from a pipe", () => {
+  it("answers every command in order, then ends with the input", async () => {
+    const server = await serve();
+    const { stdout, stderr, code } = await said(server.port, [
+      "/ping",
+      "/echo Hello TCP Server!",
+      "/broadcast Message to all clients",
+      "/stats",
+      "Regular text",
+      "/help",
+    ]);
+    expect(code).toBe(0);
+    expect(stderr).toContain(`connected to 127.0.0.1:${server.port}`);
+    const lines = stdout.trimEnd().split("\n");
+    expect(lines.slice(0, 5)).toEqual([
+      expect.stringMatching(/^pong: you are 127\.0\.0\.1:\d+, the server's time is 2/),
+      expect.stringMatching(/^echo by TCP Server: Hello TCP Server!  \([\d.]+ ms\)$/),
+      expect.stringMatching(/^sent to 0 other\(s\)/),
+      expect.stringMatching(/^clients 1 {2}messages 4 /),
+      expect.stringMatching(/^received, 12 character\(s\)/),
+    ]);
+    expect(lines.slice(5).map((line) => line.trim().split(" ")[0])).toEqual([
+      ..."/ping /echo /broadcast /stats /custom /help /exit anything".split(" "),
+    ]);
+  });
+
+  it("goes on after an error, and says at the end with 1 that there was one", async () => {
+    const server = await serve();
+    const { stdout, code } = await said(server.port, [
+      '/custom custom_type {"data": "value"}',
+      "/nope",
+      "/echo still here",
+    ]);
+    expect(code).toBe(1);
+    const lines = stdout.trimEnd().split("\n");
+    expect(lines[0]).toBe('custom_type: unknown type "custom_type" (UNKNOWN_TYPE)');
+    expect(lines[1]).toContain("/nope");
+    expect(lines[2]).toContain("still here");
+  });
+
+  it("stops at /exit", async () => {
+    const server = await serve();
+    const { stdout } = await said(server.port, ["/echo one", "/exit", "/echo two"]);
+    expect(stdout).toContain("one");
+    expect(stdout).not.toContain("two");
+  });
+
+  it("prints JSON when asked to", async () => {
+    const server = await serve();
+    const { stdout } = await said(server.port, ["/echo one", "/custom nope"], ["--json"]);
+    const events = stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line) as unknown);
+    expect(events).toMatchObject([
+      { version: 1, event: "answer", answer: { type: "echo_response", content: "one" } },
+      { version: 1, event: "failure", error: { code: "UNKNOWN_TYPE" } },
+    ]);
+  });
+
+  it("says why when nobody listens, when the token is wrong, and when the server is not trusted", async () => {
+    const port = await freePort();
+    const nobody = await said(port, []);
+    expect(nobody.code).toBe(2);
+    expect(nobody.stderr).toContain(`connect ECONNREFUSED 127.0.0.1:${port}`);
+    const server = await serve([], 0, { AUTH_TOKEN: "right" });
+    const token = join(folder, "token");
+    writeFileSync(token, "wrong\n");
+    const refused = await said(server.port, [], ["--auth-token-file", token]);
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toMatch(/AUTHENTICATION_FAILED\).*TFL_NEEDS/);
+    writeFileSync(token, " right\n");
+    const welcome = await said(server.port, ["/ping"], ["--auth-token-file", token]);
+    expect(welcome).toMatchObject({ code: 0, stdout: expect.stringMatching(/^pong/) as unknown });
+  });
+
+  it.skipIf(!hasTool("python3"))("gets on with a server written in another language", async () => {
+    const peer = spawn("python3", [PEER, "server", "0"], { stdio: ["ignore", "pipe", "inherit"] });
+    try {
+      const [line] = (await peer.stdout.take(1).toArray()) as [Buffer];
+      const { listening } = JSON.parse(line.toString()) as { listening: number };
+      const { stdout } = await said(listening, ["/ping", "/echo hi", "/custom x", "/stats"]);
+      expect(stdout.split("\n").slice(0, 4)).toEqual([
+        expect.stringMatching(/^pong/),
+        expect.stringMatching(/^echo by Python peer: hi/),
+        expect.stringMatching(/^x: unknown type: x/),
+        expect.stringMatching(/^clients 1 {2}messages 4/),
+      ]);
+    } finally {
+      peer.kill();
+    }
+  });
+});
+
+/** A terminal of 80 columns in which a program runs; tmux draws it, so that what is read is what a user would see. */
+function terminal(command: string): {
+  keys: (...keys: string[]) => void;
+  type: (text: string) => void;
+  screen: () => string;
+  isOver: () => boolean;
+  kill: () => void;
+} {
+  const tmux = (...args: string[]): string =>
+    execFileSync("tmux", ["-S", join(folder, "tmux"), "-f", "/dev/null", ...args], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+  tmux("new-session", "-d", "-x", "80", "-y", "24", command);
+  const isOver = (): boolean => {
+    try {
+      tmux("has-session");
+      return false;
+    } catch {
+      return true;
+    }
+  };
+  return {
+    keys: (...keys) => {
+      tmux("send-keys", ...keys);
+    },
+    type: (text) => {
+      tmux("send-keys", "-l", text);
+    },
+    screen: () => tmux("capture-pane", "-p").trimEnd(),
+    isOver,
+    kill: () => {
+      if (!isOver()) tmux("kill-server");
+    },
+  };
+}
+
+describe.skipIf(!hasTool("tmux"))("client interactive, at a terminal", () => {
+  const open: ReturnType<typeof terminal>[] = [];
+  afterEach(() => open.splice(0).forEach((one) => one.kill()));
+
+  function sitDown(port: number, env = ""): ReturnType<typeof terminal> {
+    const client = join(DIST, "cmd/client.js");
+    const one = terminal(`${env} ${process.execPath} ${client} interactive --port ${port}`);
+    open.push(one);
+    return one;
+  }
+
+  it("shows a broadcast above the line that is being typed, and leaves this line alone", async () => {
+    const server = await serve();
+    const desk = sitDown(server.port);
+    await until(desk.screen, (text) => text.endsWith("\n>"));
+    // Longer than a row.
+    const typed = `/echo ${"one two three four ".repeat(5)}end`;
+    desk.type(typed);
+    desk.keys("Left", "Left", "Left");
+    const row = `> ${typed}`.slice(80);
+    await until(desk.screen, (text) => text.endsWith(row));
+    const other = await rawPeer(server.port);
+    other.send(framed({ type: "broadcast", content: "are you there?" }));
+    expect(await other.next()).toMatchObject({ recipients: 1 });
+    const name = `127.0.0.1:${other.socket.localPort}`;
+    const screen = await until(desk.screen, (text) => text.includes("are you there?"));
+    expect(screen.split("\n").slice(1)).toEqual([
+      `[${name}] are you there?`,
+      `> ${typed}`.slice(0, 80).trimEnd(),
+      row,
+    ]);
+    // Two keys in one piece, as from a paste.
+    desk.type("XY");
+    desk.keys("Enter");
+    const answered = await until(desk.screen, (text) => text.includes("echo by"));
+    expect(answered.replaceAll("\n", "")).toContain("four XYend  (");
+    expect(answered).toContain(`\n${row.replace("end", "XYend")}\n`);
+    other.destroy();
+    desk.keys("C-d");
+    await until(desk.isOver, Boolean);
+  });
+
+  it("has a history and completes commands", async () => {
+    const server = await serve();
+    const desk = sitDown(server.port, "NO_COLOR=1");
+    await until(desk.screen, (text) => text.endsWith("\n>"));
+    desk.type("/ec");
+    desk.keys("Tab");
+    desk.type("first");
+    desk.keys("Enter");
+    await until(desk.screen, (text) => text.includes("echo by TCP Server: first"));
+    desk.keys("Up");
+    await until(desk.screen, (text) => text.endsWith("\n> /echo first"));
+    desk.keys("C-c");
+    await until(desk.screen, (text) => text.endsWith("\n>"));
+    desk.type("/exit");
+    desk.keys("Enter");
+    await until(desk.isOver, Boolean);
+  });
+
+  it("says that the server has gone, and comes back with it", async () => {
+    const server = await serve();
+    const desk = sitDown(server.port);
+    await until(desk.screen, (text) => text.endsWith("\n>"));
+    server.child.kill("SIGKILL");
+    await until(desk.screen, (text) => text.includes("connection lost"));
+    await serve([], server.port);
+    desk.type("/echo again");
+    desk.keys("Enter");
+    const screen = await until(desk.screen, (text) => text.includes("echo by TCP Server: again"));
+    expect(screen).toContain("connected again");
+    desk.keys("C-c");
+    await until(desk.isOver, Boolean);
+  });
+});
+
+describe("client --protocol json, the demo", () => {
+  it("shows every feature, as documented, and leaves no connection behind", async () => {
+    const server = await serve();
+    const { code, stdout, stderr } = await run("client", [
+      "--protocol",
+      "json",
+      "--port",
+      `${server.port}`,
+    ]);
+    expect(stdout).not.toContain("NOT as documented");
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout.match(/^ {2}as documented$/gm)).toHaveLength(16);
+    const { stdout: stats } = await said(server.port, ["/stats"]);
+    expect(stats).toMatch(/^clients 1 /);
+  });
+
+  it.skipIf(!hasTool("openssl"))(
+    "does so over TLS and with a token, and never shows the token",
+    async () => {
+      const server = await serve(["--tls-key", key, "--tls-cert", cert], 0, {
+        AUTH_TOKEN: "secret-23",
+      });
+      const flags = ["demo", "--port", `${server.port}`, "--tls-ca", cert, "--json"];
+      const { code, stdout } = await run("client", flags, { env: { AUTH_TOKEN: "secret-23" } });
+      const steps = stdout
+        .trimEnd()
+        .split("\n")
+        .map((line) => JSON.parse(line) as { title: string; held: boolean });
+      expect(steps.filter(({ held }) => !held)).toEqual([]);
+      expect(code).toBe(0);
+      expect(stdout).not.toContain("secret-23");
+    },
+  );
+
+  it("says with 1 what a server does that is not as documented", async () => {
+    const server = await serve(["--max-frame-bytes", "2000"]);
+    const { code, stdout } = await run("client", ["demo", "--port", `${server.port}`]);
+    expect(code).toBe(1);
+    expect(stdout.match(/NOT as documented/g)).toHaveLength(1);
+  });
+
+  it("is refused for somebody else's server, and flags that have no meaning are, too", async () => {
+    const remote = await run("client", ["demo", "--host", "192.0.2.1"]);
+    expect(remote).toMatchObject({ code: 2 });
+    expect(remote.stderr).toContain("--allow-remote");
+    const visit = await run("client", ["interactive", "--leave", "reset"]);
+    expect(visit).toMatchObject({ code: 2 });
+    expect(visit.stderr).toContain("--leave has no meaning with interactive");
+    const word = await run("client", ["perform"]);
+    expect(word.stderr).toContain("expected at most one of demo, interactive");
+  });
+
+  it("ends with Ctrl-C in the middle", async () => {
+    const server = await serve();
+    const demo = start("client", ["demo", "--port", `${server.port}`]);
+    await until(demo.stdout, (text) => text.includes("A time-out"));
+    demo.child.kill("SIGINT");
+    const { code, stdout } = await demo.finished;
+    expect(code).toBe(130);
+    expect(stdout).not.toContain("A pool");
+  });
+
+  const [key, cert] = [join(folder, "key.pem"), join(folder, "cert.pem")];
+  beforeAll(() => {
+    if (!hasTool("openssl")) return;
+    execFileSync(
+      "openssl",
+      [
+        ..."req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1".split(" "),
+        ...["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"],
+        ...["-keyout", key, "-out", cert],
+      ],
+      { stdio: "ignore" },
+    );
+  });
+});

@@ -1,0 +1,281 @@
+/**
+ * claims: what five well-meant texts on TCP say in numbers, and the commands that show what is so on this kernel.
+ *
+ * docs/concepts/claims-checked.md is made of this and of the recorded sessions in docs/concepts/claims/.
+ */
+
+/** One statement, put to the test. */
+export type Claim = {
+  /** Also the name of the file with its recorded session. */
+  readonly name: string;
+  /** Which of the texts, by its subject. */
+  readonly source:
+    "socket API" | "kernel operations" | "revision notes" | "network I/O" | "socket protocol";
+  readonly says: string;
+  /** Run one after the other in a sandbox of their own; see docs/console.ts. */
+  readonly commands: readonly string[];
+  /** Finds the measured value in what the commands printed: its groups fill the gaps of `measured`. */
+  readonly find: RegExp;
+  /** `$1` is the first group. */
+  readonly measured: string;
+  readonly verdict: "holds" | "wrong" | "outdated" | "depends";
+  readonly because: string;
+};
+
+export const CLAIMS: readonly Claim[] = [
+  {
+    name: "syn-queue",
+    source: "kernel operations",
+    says: "the SYN queue holds backlog × 1.5 handshakes",
+    commands: ["lab run syn-backlog --arm broken | grep -E 'backlog [0-9]|measured|SYN_RECV,'"],
+    find: /backlog (\d+),[^]*SYN_RECV, server's side +\d+ +(\d+)/,
+    measured: "$2 with a backlog of $1",
+    verdict: "wrong",
+    because:
+      "Linux has no factor 1.5; that is BSD. A listener takes as many unfinished handshakes as its backlog says, and without cookies fewer when tcp_max_syn_backlog is small: here more than 3/4 of 8.",
+  },
+  {
+    name: "accept-queue",
+    source: "kernel operations",
+    says: "the accept queue holds backlog connections",
+    commands: [
+      "server --backlog 7 --block-after 1 --block-ms 20000 &",
+      "client --messages 0",
+      "client --connections 23 --messages 0 --timeout-ms 500 # exit 1",
+      "ss -tln 'sport = :8080'",
+    ],
+    find: /LISTEN (\d+) +(\d+)/,
+    measured: "$1 with a backlog of $2",
+    verdict: "wrong",
+    because:
+      "One more: the kernel asks whether the queue is longer than the backlog, not whether it is as long (sk_acceptq_is_full()).",
+  },
+  {
+    name: "accept-queue-full",
+    source: "socket API",
+    says: "when connections are not accepted, new ones are dropped",
+    commands: [
+      "server --backlog 7 --block-after 1 --block-ms 20000 &",
+      "client --messages 0",
+      "client --connections 23 --messages 0 --timeout-ms 1500 # exit 1",
+      "nstat -asz TcpExtListenOverflows | tail -1",
+    ],
+    find: /ETIMEDOUT (\d+)[^]*TcpExtListenOverflows +(\d+)/,
+    measured: "$2 SYNs dropped, $1 clients still trying after 1.5 s",
+    verdict: "holds",
+    because:
+      "What is dropped is the SYN, in silence. The client sends it again after 1, 3, 7 s: connections are not refused but late, and no error is seen until somebody gives up.",
+  },
+  {
+    name: "accept-handshake",
+    source: "kernel operations",
+    says: "accept() carries the handshake out and makes the socket",
+    commands: [
+      "server --block-after 1 --block-ms 20000 &",
+      "client --connections 23 --messages 0 --hold-ms 20000 &",
+      "ss -Htn state established 'sport = :8080' | wc -l",
+      "ss -Htln 'sport = :8080'",
+    ],
+    find: /wc -l\n(\d+)[^]*LISTEN (\d+)/,
+    measured: "$1 connections ESTABLISHED, $2 of them without accept()",
+    verdict: "wrong",
+    because:
+      "The kernel finishes the handshake by itself and makes the socket when the last ACK comes. accept() takes it out of the queue and gives it a descriptor.",
+  },
+  {
+    name: "lowest-descriptor",
+    source: "kernel operations",
+    says: "a new socket gets the lowest free descriptor number",
+    commands: [
+      "strace -f -qq -e trace=accept4,close -e signal=none -o trace.log server &",
+      "client && client",
+      "grep -oE 'accept4.*|close\\(2[0-9]\\).*' trace.log",
+      "rm trace.log",
+    ],
+    find: /= (\d+)\nclose\(\1\)[^]*= \1/,
+    measured: "$1, and $1 again after its close()",
+    verdict: "holds",
+    because:
+      "POSIX demands it. So numbers come back at once, and a log line with `fd 23` may mean any of many connections.",
+  },
+  {
+    name: "receive-buffer",
+    source: "kernel operations",
+    says: "the receive buffer has 87,380 bytes by default",
+    commands: [
+      "sysctl net.ipv4.tcp_rmem",
+      "server &",
+      "client --hold-ms 20000 &",
+      "ss -tnm 'sport = :8080' | grep -o skmem.*",
+    ],
+    find: /rb(\d+)/,
+    measured: "$1 bytes",
+    verdict: "outdated",
+    because:
+      "131,072 since Linux 4.20; the kernel enlarges it while data flows, up to the third number of tcp_rmem.",
+  },
+  {
+    name: "send-buffer",
+    source: "kernel operations",
+    says: "the send buffer has 16,384 bytes by default",
+    commands: [
+      "sysctl net.ipv4.tcp_wmem",
+      "server &",
+      "client --hold-ms 20000 &",
+      "ss -tnm 'sport = :8080' | grep -o skmem.*",
+    ],
+    find: /tcp_wmem = \d+\s+(\d+)[^]*tb(\d+)/,
+    measured: "$1 before, $2 once connected",
+    verdict: "depends",
+    because:
+      "The default is right, and gone as soon as the connection is established: the kernel sizes the buffer for the path (tcp_init_buffer_space()), and loopback's large segments make it large.",
+  },
+  {
+    name: "time-wait-length",
+    source: "revision notes",
+    says: "TIME_WAIT lasts 2 MSL, 60 to 120 s",
+    commands: [
+      "sysctl -w net.ipv4.tcp_fin_timeout=5",
+      "server &",
+      "client",
+      "ss -Htano state time-wait | grep -o timer.*",
+    ],
+    find: /timewait,(\d+)sec/,
+    measured: "$1 s left, just after its beginning",
+    verdict: "depends",
+    because:
+      "60 s on Linux, always: TCP_TIMEWAIT_LEN is a constant, and tcp_fin_timeout (5 here) has nothing to do with it. RFC 9293 would have 240 s; other systems have 30 to 240.",
+  },
+  {
+    name: "fin-wait-2",
+    source: "revision notes",
+    says: "with LEAK=true the client stays in FIN_WAIT_2, waiting for the server's FIN",
+    commands: [
+      "sysctl -w net.ipv4.tcp_fin_timeout=2",
+      "server --leak &",
+      "client --connections 5",
+      "sleep 3",
+      "states --port 8080 | grep -E '^(FIN_WAIT2|CLOSE_WAIT)'",
+    ],
+    find: /FIN_WAIT2 +(\d+)[^]*CLOSE_WAIT +(\d+)/,
+    measured: "$1 in FIN_WAIT2, $2 in CLOSE_WAIT after tcp_fin_timeout (2 s here, 60 s by default)",
+    verdict: "wrong",
+    because:
+      "The client has closed, so its sockets are orphans and end after tcp_fin_timeout. Only one that keeps its descriptor (shutdown()) stays as long as it likes.",
+  },
+  {
+    name: "too-many-open-files",
+    source: "revision notes",
+    says: "a server that leaks says: accept: too many open files",
+    commands: [
+      "bash -c 'ulimit -n 64; exec server --leak > server.log 2>&1' &",
+      "client --connections 60 --messages 0 --hold-ms 1500 # exit 1",
+      "grep -ci 'too many open files' server.log # exit 1",
+      "rm server.log",
+    ],
+    find: /connected (\d+) of 60[^]*before we left: (\d+)[^]*log # exit 1\n(\d+)/,
+    measured: "$3 such lines; $1 clients connected, $2 of them closed at once",
+    verdict: "depends",
+    because:
+      "True in Go. Node says nothing: at EMFILE libuv gives up a descriptor that it keeps in reserve, accepts and closes, so that the queue does not fill. Our server notices because it counts.",
+  },
+  {
+    name: "time-wait-flood",
+    source: "revision notes",
+    says: "many short connections exhaust the ephemeral ports",
+    commands: [
+      "server &",
+      "bomb --json | grep -oE '(EADDRNOTAVAIL|\"successes\":[0-9]+)' | head -2",
+      "netstat -an | grep 8080 | grep TIME_WAIT | wc -l",
+    ],
+    find: /"successes":(\d+)[^]*wc -l\n(\d+)/,
+    measured: "EADDRNOTAVAIL after $1 connections, $2 in TIME_WAIT (1,000 ports, tcp_tw_reuse=0)",
+    verdict: "holds",
+    because:
+      "In this sandbox, with its small range. It needs tcp_tw_reuse=0 on loopback: see the next one.",
+  },
+  {
+    name: "time-wait-flood-by-default",
+    source: "revision notes",
+    says: "the same, tried on one's own machine as it is",
+    commands: [
+      "sysctl -w net.ipv4.tcp_tw_reuse=2",
+      "server &",
+      "bomb --rate 700 --duration-ms 4000 --json | grep -oE '\"(successes|failures)\":[^,]*'",
+    ],
+    find: /"successes":(\d+)[^]*"failures":\{\}/,
+    measured: "$1 connections with 1,000 ports, and no error",
+    verdict: "wrong",
+    because:
+      "Since Linux 4.19 tcp_tw_reuse is 2: on loopback a port serves again after one second. 1,000 ports give 1,000 connections a second there; the 28,232 of the default range are more than one Node process can open.",
+  },
+  {
+    name: "soft-limit",
+    source: "revision notes",
+    says: "ulimit -n shows how many descriptors a process may have",
+    commands: [
+      "bash -c 'ulimit -Sn 256; exec server --json > server.log' &",
+      "PID=$!",
+      "kill $PID; sleep 0.5; grep -oE '\"limit\":[0-9]+' server.log; rm server.log",
+    ],
+    find: /"limit":(\d+)/,
+    measured: "$1 after ulimit -Sn 256",
+    verdict: "depends",
+    because:
+      "It shows the soft limit. Node raises its own to the hard limit when it starts (Go does, too), so ulimit -Hn is the one that counts.",
+  },
+  {
+    name: "few-threads",
+    source: "revision notes",
+    says: "hundreds of connections need only a few threads",
+    commands: ["multiplex --connections 500 | grep -E 'kernel|processes|client|server'"],
+    find: /kernel +(\d+)[^]*server +\d+ +(\d+)/,
+    measured: "$1 connections, $2 threads in the server",
+    verdict: "holds",
+    because:
+      "Most of those threads belong to V8 and to libuv's pool for files and names; one does the network.",
+  },
+  {
+    name: "ten-thousand",
+    source: "socket protocol",
+    says: "10,000 and more concurrent clients",
+    commands: [
+      "sysctl -w net.ipv4.ip_local_port_range='10000 60999'",
+      "multiplex --connections 10000 --messages 1 | grep -E 'connections|kernel|client|server'",
+    ],
+    find: /connections ([\d,]+) of [\d,]+ open at once, after ([\d,.]+ m?s)/,
+    measured: "$1 open and answering, after $2",
+    verdict: "holds",
+    because:
+      "On one thread at each end. The first limit is the number of descriptors, the second that of ports, neither is TCP's.",
+  },
+  {
+    name: "memory-per-connection",
+    source: "socket protocol",
+    says: "about 8 KB of memory for each connection",
+    commands: [
+      "sysctl -w net.ipv4.ip_local_port_range='10000 60999'",
+      "multiplex --connections 10000 --messages 1 | grep -E '^(kernel|client|server)'",
+    ],
+    find: /server .* (\S+ KiB)\nkernel memory: .*, (\S+ KiB) for/,
+    measured: "$1 in the server, $2 in the kernel for both ends",
+    verdict: "depends",
+    because:
+      "It is two figures: what the program holds, which shrinks again when idle, and what the kernel holds, which no tool counts as the program's.",
+  },
+  {
+    name: "short-write",
+    source: "socket API",
+    says: "send() may take fewer bytes than it was given",
+    commands: [
+      "server --behave never-read &",
+      "exec 3<>/dev/tcp/127.0.0.1/8080",
+      "strace -e trace=write -e signal=none dd if=/dev/zero bs=10M count=1 oflag=nonblock 2>&1 >&3 | grep '^write(1'",
+    ],
+    find: /(\d+)\) += (\d+)/,
+    measured: "$2 of $1 bytes taken",
+    verdict: "holds",
+    because:
+      "What fits into the buffers. A program that ignores the count loses the rest; Node keeps it, in its own memory, and says so by the false that write() returns.",
+  },
+];

@@ -1,0 +1,112 @@
+/**
+ * demo: everything that the protocol and its client can do, against a server that runs. Each step says what was sent, what came
+ * back, and whether this is what docs/reference/protocol.md promises.
+ */
+import type { ClientConnection } from "../protocol/json/client-connection.ts";
+import { openConnection, type ConnectOptions } from "../protocol/json/connect.ts";
+import type { Message } from "../protocol/json/messages.ts";
+import { DEMO_CURES } from "./demo-cures.ts";
+import { DEMO_MESSAGES } from "./demo-messages.ts";
+import { connectOptions, told, type Server } from "./json-client.ts";
+
+/** One line of a step. */
+export type DemoLine = {
+  readonly kind: "sent" | "got" | "note";
+  /** JSON, or the hexadecimal digits of bytes, or words. */
+  readonly text: string;
+};
+
+/** What a step has shown. */
+export type DemoStep = {
+  readonly title: string;
+  readonly about: string;
+  readonly lines: readonly DemoLine[];
+  /** Did everything go as documented? */
+  readonly held: boolean;
+};
+
+/** What a scene needs to play. */
+export type Stage = {
+  readonly options: ConnectOptions;
+  /** A connection that is ended after the scene. */
+  readonly open: (options?: Partial<ConnectOptions>) => Promise<ClientConnection>;
+  /** Something else to be ended after the scene. */
+  readonly keep: <T extends AsyncDisposable>(thing: T) => T;
+  readonly sent: (what: unknown) => void;
+  readonly got: (what: unknown) => void;
+  readonly note: (text: string) => void;
+  /** Asks and tells both; an error is an answer, too. */
+  readonly ask: (connection: Asker, request: Message) => Promise<Outcome>;
+};
+
+/** Whatever can be asked. */
+export type Asker = { readonly request: (request: Message) => Promise<Message> };
+/** An answer, or the code of the error that came instead. */
+export type Outcome = { readonly answer?: Message; readonly code?: string | undefined };
+
+/** One step before it was played. `play` says whether everything went as documented. */
+export type Scene = {
+  readonly title: string;
+  readonly about: string;
+  readonly play: (stage: Stage) => Promise<boolean>;
+};
+
+/** Plays every scene. Rejects when there is no connection at all, with its errno or TFL_NEEDS. */
+export async function* demo(server: Server, signal: AbortSignal): AsyncGenerator<DemoStep> {
+  const options = connectOptions(server);
+  await openConnection(options).then(
+    (connection) => connection.close(),
+    (error: unknown) => Promise.reject(told(error as Error, options)),
+  );
+  for (const scene of [...DEMO_MESSAGES, ...DEMO_CURES]) {
+    if (signal.aborted) return;
+    yield await played(scene, options);
+  }
+}
+
+async function played(scene: Scene, options: ConnectOptions): Promise<DemoStep> {
+  const { title, about } = scene;
+  const lines: DemoLine[] = [];
+  const kept: AsyncDisposable[] = [];
+  const stage = stageFor(options, lines, kept);
+  try {
+    return { title, about, lines, held: await scene.play(stage) };
+  } catch (error) {
+    stage.note(`not as documented: ${(error as Error).message}`);
+    return { title, about, lines, held: false };
+  } finally {
+    for (const thing of kept.reverse()) await thing[Symbol.asyncDispose]();
+  }
+}
+
+function stageFor(options: ConnectOptions, lines: DemoLine[], kept: AsyncDisposable[]): Stage {
+  const say = (kind: DemoLine["kind"]) => (what: unknown) => {
+    lines.push({ kind, text: typeof what === "string" ? what : JSON.stringify(what) });
+  };
+  const stage: Stage = {
+    options,
+    open: async (more = {}) => stage.keep(await openConnection({ ...options, ...more })),
+    keep: (thing) => {
+      kept.push(thing);
+      return thing;
+    },
+    sent: say("sent"),
+    got: say("got"),
+    note: say("note"),
+    ask: async (connection, request) => {
+      stage.sent(request);
+      try {
+        const answer = await connection.request(request);
+        stage.got(answer);
+        return { answer };
+      } catch (error) {
+        const { code, message, closes } = error as Error & { code?: string; closes?: boolean };
+        // Errors of the server's have `closes`; the others are the client's own.
+        if (closes === undefined) stage.note(`${code}: ${message}`);
+        else stage.got({ type: "error", code, message, closes });
+        return { code };
+      }
+    },
+  };
+  return stage;
+}

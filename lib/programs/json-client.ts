@@ -1,0 +1,77 @@
+/** json-client: how a program of ours comes to a connection: keys and token from files, and a first failure that is told at once. */
+import { readFileSync } from "node:fs";
+import { NeedsError } from "../kernel/errors.ts";
+import { JsonClient } from "../protocol/json/client.ts";
+import type { ConnectOptions } from "../protocol/json/connect.ts";
+
+/** What a user can say about the server; files are in PEM. */
+export type Server = {
+  /** An address or a name. */
+  readonly host: string;
+  readonly port: number;
+  readonly tls: boolean;
+  /** Authorities to trust instead of the usual ones. */
+  readonly tlsCa?: string | undefined;
+  /** Our own certificate and its key, where the server asks for them. */
+  readonly tlsCert?: string | undefined;
+  readonly tlsKey?: string | undefined;
+  /** The name that the server's certificate has to be for. */
+  readonly tlsName?: string | undefined;
+  readonly authToken?: string | undefined;
+  /** The same from a file; blanks around it do not count. */
+  readonly authTokenFile?: string | undefined;
+  readonly compression: boolean;
+};
+
+/** The library's options; rejects a file that cannot be read with its errno. */
+export function connectOptions(server: Server): ConnectOptions {
+  const { host, port, compression, authTokenFile } = server;
+  const token =
+    authTokenFile === undefined ? server.authToken : readFileSync(authTokenFile, "utf8").trim();
+  return {
+    host,
+    port,
+    compression,
+    ...(server.tls ? { tls: tlsOptions(server) } : {}),
+    ...(token === undefined || token === "" ? {} : { token }),
+  };
+}
+
+function tlsOptions(server: Server): NonNullable<ConnectOptions["tls"]> {
+  const { tlsCa, tlsCert, tlsKey, tlsName } = server;
+  return {
+    ...(tlsCa === undefined ? {} : { ca: readFileSync(tlsCa) }),
+    ...(tlsCert === undefined ? {} : { cert: readFileSync(tlsCert) }),
+    ...(tlsKey === undefined ? {} : { key: readFileSync(tlsKey) }),
+    ...(tlsName === undefined ? {} : { servername: tlsName }),
+  };
+}
+
+/**
+ * A client that is connected, and will come back by itself later. The first connection is tried once: rejects with the errno of
+ * connect(2), or with TFL_NEEDS and what the server or TLS has said.
+ */
+export async function connectedClient(options: ConnectOptions): Promise<JsonClient> {
+  const client = new JsonClient(options);
+  const failed = new Promise<never>((_, reject) => {
+    client.once("reconnecting", ({ error }) => reject(error));
+  });
+  try {
+    await Promise.race([client.connect(), failed]);
+  } catch (error) {
+    void client.close();
+    throw told(error as NodeJS.ErrnoException, options);
+  }
+  client.removeAllListeners("reconnecting");
+  failed.catch(() => undefined);
+  return client;
+}
+
+/** What the server, or TLS, says against us is no defect of ours. */
+export function told(error: NodeJS.ErrnoException, { host, port }: ConnectOptions): Error {
+  const { code = "", message } = error;
+  if (/^E[A-Z0-9]+$/.test(code)) return error;
+  return new NeedsError(`no connection to ${host}:${port}: ${message}${code && ` (${code})`}`, {
+    cause: error,
+  });
+}

@@ -1,0 +1,291 @@
+/**
+ * client-connection: one connection from the client's side: a promise for each request, answers found by their ids.
+ *
+ * What is asked within one turn goes out in one write. When the connection ends every open request is rejected: none is ever sent a
+ * second time, for nobody knows whether the first was carried out. Reconnecting is the business of client.ts.
+ */
+import { EventEmitter } from "node:events";
+import type { Socket } from "node:net";
+import { ClientError, RemoteError } from "./client-errors.ts";
+import { FrameDecoder } from "./frames.ts";
+import {
+  ANSWERED_BY,
+  decodeMessage,
+  encodeText,
+  type BroadcastDelivery,
+  type ErrorMessage,
+  type Message,
+  type Packing,
+  type Request,
+  type ResponseTo,
+} from "./messages.ts";
+import { Outbox } from "./outbox.ts";
+import { everyTick } from "./ticker.ts";
+
+/** What a client may tell its user of, beside answers. */
+export type ConnectionEvents = {
+  /** What another client has sent to all. */
+  broadcast: [BroadcastDelivery];
+  /** The server says why it is about to close. */
+  refused: [ErrorMessage];
+  /** Anything else that nobody has asked for. */
+  message: [Message];
+  /** The end; without an error when it was ours. */
+  close: [Error | undefined];
+};
+
+/** Limits of a connection. */
+export type ConnectionLimits = {
+  /** For an answer to come. */
+  readonly requestTimeoutMs: number;
+  /** Requests without an answer at a time. */
+  readonly maxInFlight: number;
+  /** No byte from the server for so long: a ping is sent; 0 for never. */
+  readonly heartbeatMs: number;
+  /** No byte for so long after it: the connection is given up. */
+  readonly heartbeatTimeoutMs: number;
+};
+
+export const CONNECTION_LIMITS: ConnectionLimits = {
+  requestTimeoutMs: 5_000,
+  maxInFlight: 10_000,
+  heartbeatMs: 30_000,
+  heartbeatTimeoutMs: 10_000,
+};
+
+/** A request before it has its id. */
+export type Outgoing<T extends keyof ResponseTo> = Omit<Extract<Request, { type: T }>, "id">;
+/** A request of a type that only this server knows. */
+export type Custom = { readonly type: string; readonly [field: string]: unknown };
+
+/** A request whose JSON is made once. */
+export type Prepared = { readonly type: string; readonly text: string };
+
+/** Makes a request ready to be sent many times; `message` must not have an id. */
+export function prepare(message: Custom): Prepared {
+  return { type: message.type, text: JSON.stringify(message) };
+}
+
+type Pending = {
+  readonly type: string;
+  readonly resolve: (answer: Message) => void;
+  readonly reject: (error: Error) => void;
+  readonly deadlineMs: number;
+};
+
+/** After our FIN: for so long the server may take to send its own. */
+const LINGER_MS = 1_000;
+
+export class ClientConnection extends EventEmitter<ConnectionEvents> implements AsyncDisposable {
+  readonly socket: Socket;
+  readonly #limits: ConnectionLimits;
+  readonly #decoder: FrameDecoder;
+  #packing: Packing;
+  readonly #pending = new Map<number, Pending>();
+  #nextId = 1;
+  #outbox: Outbox | undefined;
+  #heardMs = performance.now();
+  /** When a sign of life was asked for; 0 when it has come. */
+  #pingedMs = 0;
+  #isClosing = false;
+  /** When our FIN was asked for; 0 before. */
+  #leftMs = 0;
+  #isClosed = false;
+  #error: Error | undefined;
+  readonly #stopTicking: () => void;
+
+  constructor(socket: Socket, packing: Packing, limits: Partial<ConnectionLimits> = {}) {
+    super();
+    this.socket = socket;
+    this.#limits = { ...CONNECTION_LIMITS, ...limits };
+    this.#decoder = new FrameDecoder(packing.maxFrameBytes);
+    this.#packing = packing;
+    this.#stopTicking = everyTick((now) => this.#look(now));
+    socket
+      .on("data", (chunk: Buffer) => this.#receive(chunk))
+      .on("drain", () => this.#flush())
+      .on("error", (error) => (this.#error ??= error))
+      .on("close", () => this.#end());
+  }
+
+  /** Requests that wait for their answers. */
+  get inFlight(): number {
+    return this.#pending.size;
+  }
+
+  /** Can it still be asked? */
+  get isOpen(): boolean {
+    return !this.#isClosing && !this.#isClosed && this.socket.writable;
+  }
+
+  /** From now on messages may be compressed. */
+  set packing(packing: Packing) {
+    this.#packing = packing;
+  }
+
+  /**
+   * Asks, and resolves with the answer. Rejects with RemoteError when the answer is an error, with ClientError when there is none.
+   */
+  request<T extends keyof ResponseTo>(
+    message: Outgoing<T> & { readonly type: T },
+    timeoutMs?: number,
+  ): Promise<ResponseTo[T]>;
+  request(message: Custom, timeoutMs?: number): Promise<Message>;
+  request(message: Custom, timeoutMs = this.#limits.requestTimeoutMs): Promise<Message> {
+    return this.#ask(message.type, JSON.stringify(message), timeoutMs);
+  }
+
+  /** The same with a request that has been made ready by prepare(), to be sent many times. */
+  requestPrepared(
+    { type, text }: Prepared,
+    timeoutMs = this.#limits.requestTimeoutMs,
+  ): Promise<Message> {
+    return this.#ask(type, text, timeoutMs);
+  }
+
+  /** Sends without waiting for anything. */
+  send(message: Custom): void {
+    this.#write(JSON.stringify(message));
+  }
+
+  #ask(type: string, text: string, timeoutMs: number): Promise<Message> {
+    if (!this.isOpen) return Promise.reject(this.#error ?? new ClientError("CONNECTION_CLOSED"));
+    if (this.#pending.size >= this.#limits.maxInFlight)
+      return Promise.reject(new ClientError("IN_FLIGHT_LIMIT", `${this.#pending.size}`));
+    return new Promise((resolve, reject) => {
+      const id = this.#nextId++;
+      const deadlineMs = performance.now() + timeoutMs;
+      this.#pending.set(id, { type, resolve, reject, deadlineMs });
+      this.#write(`${text.slice(0, -1)},"id":${id}}`);
+    });
+  }
+
+  #write(text: string): void {
+    if (this.#outbox === undefined) {
+      this.#outbox = new Outbox();
+      // After all that goes on in this turn: many requests are one write.
+      queueMicrotask(() => this.#flush());
+    }
+    const { deflate, deflateFromBytes } = this.#packing;
+    const isPacked = deflate && text.length >= deflateFromBytes;
+    this.#outbox.add(isPacked ? encodeText(text, this.#packing) : text);
+  }
+
+  /** Waits for the answers under way, then says good-bye. Resolves when the connection is gone. */
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    if (this.#isClosed) return;
+    const isGone = new Promise<void>((resolve) => this.once("close", () => resolve()));
+    this.#leaveWhenDone();
+    await isGone;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** Ends at once; open requests are rejected with the error. */
+  destroy(error?: Error): void {
+    this.#error ??= error;
+    this.socket.destroy();
+  }
+
+  #receive(chunk: Buffer): void {
+    this.#heardMs = performance.now();
+    this.#pingedMs = 0;
+    try {
+      this.#decoder.push(chunk);
+      for (let frame = this.#decoder.next(); frame !== undefined; frame = this.#decoder.next())
+        this.#take(decodeMessage(frame, this.#packing));
+    } catch (error) {
+      this.destroy(error as Error); // What comes after bytes that are no message cannot be trusted.
+    }
+    this.#leaveWhenDone();
+  }
+
+  #take(message: Message): void {
+    const { type, id } = message;
+    if (type === "ping") this.#pong(message);
+    else if (type === "broadcast_message") this.emit("broadcast", message as never);
+    else if (type === "error" && id === undefined && message["closes"] === true) {
+      this.#error ??= new RemoteError(message as Partial<ErrorMessage>);
+      this.emit("refused", message as never);
+    } else this.#settle(message);
+  }
+
+  #settle(message: Message): void {
+    const key = this.#keyOf(message);
+    const pending = key === undefined ? undefined : this.#pending.get(key);
+    if (key === undefined || pending === undefined) {
+      // The answer to the request whose time was over, most likely.
+      if (message.id === undefined) this.emit("message", message);
+      return;
+    }
+    this.#pending.delete(key);
+    if (message.type === "error") pending.reject(new RemoteError(message as Partial<ErrorMessage>));
+    else pending.resolve(message);
+  }
+
+  /** Peers without ids answer in order: an answer belongs to the oldest request of its kind, an error to the oldest of all. */
+  #keyOf({ id, type }: Message): number | undefined {
+    if (typeof id === "number") return id;
+    for (const [key, pending] of this.#pending) {
+      const answer = (ANSWERED_BY as Readonly<Record<string, string>>)[pending.type];
+      if (type === "error" || answer === type || answer === undefined) return key;
+    }
+    return undefined;
+  }
+
+  #pong({ timestamp, id }: Message): void {
+    this.send({
+      type: "pong",
+      ...(id === undefined ? {} : { id }),
+      ping_timestamp: timestamp ?? null,
+      pong_timestamp: new Date().toISOString(),
+      client_id: `${this.socket.remoteAddress}:${this.socket.remotePort}`,
+    });
+  }
+
+  #flush(): void {
+    const { socket } = this;
+    if (this.#outbox === undefined || socket.writableNeedDrain || !socket.writable) return;
+    this.#outbox.writeTo(socket);
+    this.#outbox = undefined;
+    this.#leaveWhenDone();
+  }
+
+  #leaveWhenDone(): void {
+    if (!this.#isClosing || this.#leftMs > 0) return;
+    if (this.#pending.size > 0 || this.#outbox !== undefined) return;
+    this.#leftMs = performance.now();
+    this.socket.end();
+  }
+
+  #look(now: number): void {
+    for (const [id, { deadlineMs, reject, type }] of this.#pending) {
+      if (now < deadlineMs) continue;
+      this.#pending.delete(id);
+      reject(new ClientError("REQUEST_TIMEOUT", type));
+    }
+    this.#leaveWhenDone();
+    if (this.#leftMs > 0 && now - this.#leftMs >= LINGER_MS) this.socket.destroy();
+    const { heartbeatMs, heartbeatTimeoutMs } = this.#limits;
+    if (heartbeatMs === 0 || now - this.#heardMs < heartbeatMs) return;
+    if (this.#pingedMs === 0) {
+      this.#pingedMs = now;
+      this.send({ type: "ping" });
+    } else if (now - this.#pingedMs >= heartbeatTimeoutMs)
+      this.destroy(new ClientError("PEER_SILENT", `for ${Math.round(now - this.#heardMs)} ms`));
+  }
+
+  #end(): void {
+    this.#isClosed = true;
+    this.#stopTicking();
+    const error = this.#error;
+    for (const { reject } of this.#pending.values())
+      reject(error ?? new ClientError("CONNECTION_CLOSED"));
+    this.#pending.clear();
+    const wasOurs = this.#isClosing && error === undefined;
+    this.emit("close", wasOurs ? undefined : (error ?? new ClientError("CONNECTION_CLOSED")));
+  }
+}

@@ -1,0 +1,45 @@
+/** client-errors: why a request has no answer. */
+import type { ErrorMessage } from "./messages.ts";
+
+/** Code to its meaning. They are stable: programs may rely on them. */
+export const CLIENT_ERRORS = {
+  CONNECT_TIMEOUT: "no connection in time",
+  REQUEST_TIMEOUT: "no answer in time",
+  CONNECTION_CLOSED: "the connection has ended; nobody knows whether the request was carried out",
+  PEER_SILENT: "the server gives no sign of life",
+  IN_FLIGHT_LIMIT: "too many requests wait for their answers",
+  CIRCUIT_OPEN: "too many failures in a row: not even tried",
+  POOL_QUEUE_FULL: "too many wait for a connection of the pool",
+  POOL_TIMEOUT: "no connection of the pool became free in time",
+  CLIENT_CLOSED: "this client has been closed",
+} as const;
+
+export type ClientErrorCode = keyof typeof CLIENT_ERRORS;
+
+/** A request has not been answered, or a connection not been made. */
+export class ClientError extends Error {
+  override name = "ClientError";
+  readonly code: ClientErrorCode;
+
+  constructor(code: ClientErrorCode, detail?: string, options?: ErrorOptions) {
+    super(
+      detail === undefined ? CLIENT_ERRORS[code] : `${CLIENT_ERRORS[code]}: ${detail}`,
+      options,
+    );
+    this.code = code;
+  }
+}
+
+/** The server has answered with an error. `code` is one of PROTOCOL_ERRORS, or what another server calls it. */
+export class RemoteError extends Error {
+  override name = "RemoteError";
+  readonly code: string;
+  /** Does the server close the connection? */
+  readonly closes: boolean;
+
+  constructor({ code, message, closes }: Partial<ErrorMessage>) {
+    super(message ?? "the server has answered with an error");
+    this.code = code ?? "REMOTE_ERROR";
+    this.closes = closes === true;
+  }
+}

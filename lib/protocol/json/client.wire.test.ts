@@ -1,0 +1,377 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterEach, describe, expect, it } from "vitest";
+import { hasTool } from "../../kernel/tools.ts";
+import { freePort, until } from "../../testing/programs.ts";
+import { framed } from "../../testing/raw-peer.ts";
+import { backoffMs } from "./backoff.ts";
+import { JsonClient, type JsonClientOptions } from "./client.ts";
+import { openConnection } from "./connect.ts";
+import { jsonPool } from "./pool.ts";
+import { createJsonServer, type JsonServer, type JsonServerOptions } from "./server.ts";
+
+const ends: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const end of ends.splice(0).reverse()) await end();
+});
+
+async function serve(
+  options: JsonServerOptions = {},
+  port = 0,
+): Promise<{ server: JsonServer; port: number }> {
+  const server = createJsonServer(options);
+  const address = await server.listen({ port });
+  ends.push(() => server.close({ drainMs: 0 }));
+  return { server, port: address.port };
+}
+
+function client(options: JsonClientOptions): JsonClient {
+  const one = new JsonClient(options);
+  ends.push(() => one.close());
+  return one;
+}
+
+/** A server that does with each connection what the test says. */
+async function rawServer(
+  behave: (socket: Socket) => void,
+  port = 0,
+): Promise<{ server: Server; port: number }> {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket.on("error", () => undefined));
+    behave(socket);
+  });
+  await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
+  ends.push(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  return { server, port: (server.address() as AddressInfo).port };
+}
+
+describe("a client", () => {
+  it("has a method for each request, and a promise for each answer", async () => {
+    const { port } = await serve({ name: "TCP Server" });
+    const one = client({ port });
+    expect(await one.ping()).toMatchObject({ type: "pong" });
+    expect(await one.echo("Hello TCP Server!")).toMatchObject({
+      content: "Hello TCP Server!",
+      echoed_by: "TCP Server",
+    });
+    expect(await one.broadcast("nobody is here")).toBe(0);
+    expect(await one.stats()).toMatchObject({ connected_clients: 1, total_messages: 4 });
+    await expect(one.request({ type: "custom_type", data: "value" })).rejects.toMatchObject({
+      code: "UNKNOWN_TYPE",
+    });
+  });
+
+  it("gives each of many requests its own answer, and writes them in few pieces", async () => {
+    let chunks = 0;
+    const { port } = await rawServer((socket) => {
+      socket.on("data", () => (chunks += 1));
+      // Answers in the wrong order, of which a server of ours would not think.
+      socket.once("data", () =>
+        socket.write(
+          Buffer.concat(
+            Array.from({ length: 23 }, (_, n) => framed({ type: "pong", id: 23 - n, n: 23 - n })),
+          ),
+        ),
+      );
+    });
+    const one = client({ port });
+    await one.connect();
+    const answers = await Promise.all(
+      Array.from({ length: 23 }, () => one.request({ type: "anything" })),
+    );
+    expect(answers.map(({ n }) => n)).toEqual(Array.from({ length: 23 }, (_, n) => n + 1));
+    expect(chunks).toBe(1);
+  });
+
+  it("hears broadcasts, and answers the server's pings by itself", async () => {
+    const { server, port } = await serve({ heartbeatMs: 60, heartbeatTimeoutMs: 400 });
+    const [speaker, listener] = [client({ port }), client({ port })];
+    const heard: unknown[] = [];
+    listener.on("broadcast", ({ content }) => heard.push(content));
+    await listener.connect();
+    expect(await speaker.broadcast("to all")).toBe(1);
+    await until(
+      () => heard,
+      (all) => all.length === 1,
+    );
+    const before = server.tally.messages;
+    await until(
+      () => server.tally.messages,
+      (messages) => messages > before + 3,
+    );
+    expect(server.tally.errors.get("HEARTBEAT_TIMEOUT")).toBe(0);
+    expect(heard).toEqual(["to all"]);
+  });
+
+  it("gives up a request whose answer does not come in time, and takes no harm from the answer that is late", async () => {
+    const { port } = await serve({
+      handlers: {
+        late: async () => {
+          await new Promise((resolve) => setTimeout(resolve, 150));
+          return { type: "late_answer" };
+        },
+      },
+    });
+    const one = client({ port });
+    await expect(one.request({ type: "late" }, 50)).rejects.toMatchObject({
+      code: "REQUEST_TIMEOUT",
+    });
+    expect(await one.echo("after")).toMatchObject({ content: "after" });
+  });
+
+  it("notices a server that has gone silent, and does not wait for ever", async () => {
+    const { port } = await rawServer((socket) => socket.resume());
+    const one = client({ port, heartbeatMs: 100, heartbeatTimeoutMs: 100, reconnect: false });
+    const lost = once(one, "disconnect");
+    await one.connect();
+    expect(await lost).toMatchObject([{ code: "PEER_SILENT" }]);
+  });
+
+  it("does not take bytes that are no message for one", async () => {
+    const { port } = await rawServer((socket) => socket.write("HTTP/1.1 400 Bad Request\r\n\r\n"));
+    const one = client({ port, reconnect: false });
+    await expect(one.ping()).rejects.toMatchObject({ code: "FRAME_TOO_LARGE" });
+  });
+
+  it("compresses once both have agreed", async () => {
+    const { server, port } = await serve();
+    const one = client({ port, compression: true });
+    const content = "again and again ".repeat(10_000);
+    expect(await one.echo(content)).toMatchObject({ content });
+    expect(server.tally.bytesIn).toBeLessThan(5_000);
+    expect(server.tally.bytesOut).toBeLessThan(5_000);
+  });
+
+  it("shows its token first; with a wrong one it does not try again", async () => {
+    const { server, port } = await serve({ authToken: "secret-23" });
+    expect(await client({ port, token: "secret-23" }).echo("in")).toMatchObject({ content: "in" });
+    await expect(client({ port, token: "wrong" }).echo("in")).rejects.toMatchObject({
+      code: "AUTHENTICATION_FAILED",
+    });
+    expect(server.tally.errors.get("AUTHENTICATION_FAILED")).toBe(1);
+  });
+
+  it("refuses to hold more open requests than its limit", async () => {
+    const { port } = await rawServer((socket) => socket.resume());
+    const one = client({ port, maxInFlight: 23, requestTimeoutMs: 500 });
+    await one.connect();
+    const results = await Promise.allSettled(Array.from({ length: 30 }, () => one.ping()));
+    const codes = results.map((result) =>
+      result.status === "rejected" ? (result.reason as { code: string }).code : "",
+    );
+    expect(codes.filter((code) => code === "IN_FLIGHT_LIMIT")).toHaveLength(7);
+    expect(codes.filter((code) => code === "REQUEST_TIMEOUT")).toHaveLength(23);
+  });
+
+  it("waits at its end for the answers under way", async () => {
+    const { port } = await serve({
+      handlers: {
+        late: async () => {
+          await new Promise((resolve) => setTimeout(resolve, 100));
+          return { type: "late_answer" };
+        },
+      },
+    });
+    const one = new JsonClient({ port });
+    await one.connect();
+    const answer = one.request({ type: "late" });
+    await one.close();
+    expect(await answer).toMatchObject({ type: "late_answer" });
+    await expect(one.ping()).rejects.toMatchObject({ code: "CLIENT_CLOSED" });
+  });
+});
+
+describe("a client whose server goes away", () => {
+  it("rejects what was under way, comes back by itself, and goes on", async () => {
+    const port = await freePort();
+    const first = await serve({ handlers: { never: () => new Promise(() => undefined) } }, port);
+    const one = client({ port, reconnect: { baseMs: 10, capMs: 50 } });
+    const tries: number[] = [];
+    one.on("reconnecting", ({ attempt }) => tries.push(attempt));
+    await one.connect();
+    const underWay = one.request({ type: "never" });
+    const lost = once(one, "disconnect");
+    const [rejection] = await Promise.all([
+      underWay.catch((error: unknown) => error as Error & { code: string }),
+      first.server.close({ drainMs: 0 }),
+    ]);
+    expect((rejection as { code: string }).code).toMatch(
+      /CONNECTION_CLOSED|SHUTTING_DOWN|ECONNRESET/,
+    );
+    await lost;
+    await until(
+      () => tries.length,
+      (count) => count >= 3,
+    );
+    await serve({}, port);
+    expect(await one.echo("back")).toMatchObject({ content: "back" });
+  });
+
+  it("with a circuit breaker stops trying after so many failures, and tries again after a while", async () => {
+    const port = await freePort();
+    const one = client({ port, reconnect: false, breaker: { failures: 3, halfOpenAfterMs: 200 } });
+    const codes: string[] = [];
+    for (let n = 0; n < 5; n += 1)
+      codes.push(
+        await one.ping().then(
+          () => "answered",
+          (error: unknown) => (error as { code: string }).code,
+        ),
+      );
+    expect(codes).toEqual([
+      "ECONNREFUSED",
+      "ECONNREFUSED",
+      "ECONNREFUSED",
+      "CIRCUIT_OPEN",
+      "CIRCUIT_OPEN",
+    ]);
+    await serve({}, port);
+    await until(
+      () =>
+        one.ping().then(
+          () => "answered",
+          (error: unknown) => (error as { code: string }).code,
+        ),
+      (code) => code === "answered",
+    );
+  });
+});
+
+describe("the delays between tries", () => {
+  it("lie between 0 and a limit that doubles up to the cap", () => {
+    fc.assert(
+      fc.property(
+        fc.nat(40),
+        fc.integer({ min: 1, max: 1_000 }),
+        fc.integer({ min: 1, max: 60_000 }),
+        (failed, baseMs, capMs) => {
+          const delayMs = backoffMs(failed, { baseMs, capMs });
+          expect(delayMs).toBeGreaterThanOrEqual(0);
+          expect(delayMs).toBeLessThanOrEqual(Math.min(capMs, baseMs * 2 ** failed));
+        },
+      ),
+    );
+  });
+
+  it("are not the same for two clients", () => {
+    const delays = new Set(
+      Array.from({ length: 23 }, () => backoffMs(20, { baseMs: 1_000, capMs: 1e9 })),
+    );
+    expect(delays.size).toBe(23);
+  });
+});
+
+describe("a pool", () => {
+  it("answers many requests over few connections, never more than its limit", async () => {
+    const { server, port } = await serve();
+    await using pool = jsonPool({ port }, { max: 3 });
+    const answers = await Promise.all(
+      Array.from({ length: 230 }, (_, n) =>
+        pool.use((one) => one.request({ type: "echo", content: `${n}` })),
+      ),
+    );
+    expect(answers.map(({ content }) => content)).toEqual(
+      Array.from({ length: 230 }, (_, n) => `${n}`),
+    );
+    expect(pool.created).toBe(3);
+    expect(server.tally.accepted).toBe(3);
+  });
+
+  it("keeps its least number of connections, and ends idle ones beyond it", async () => {
+    const { server, port } = await serve();
+    await using pool = jsonPool({ port }, { min: 1, max: 5, idleTimeoutMs: 100 });
+    await Promise.all(
+      Array.from({ length: 5 }, () => pool.use((one) => one.request({ type: "ping" }))),
+    );
+    expect(server.clients()).toBeGreaterThan(1);
+    await until(
+      () => server.clients(),
+      (clients) => clients === 1,
+    );
+  });
+
+  it("does not lend a connection again that the server has closed", async () => {
+    const { server, port } = await serve({ idleTimeoutMs: 100, heartbeatMs: 20 });
+    await using pool = jsonPool({ port }, { max: 1 });
+    const first = await pool.use(async (one) => {
+      await one.request({ type: "ping" });
+      return one;
+    });
+    await until(
+      () => first.isOpen,
+      (isOpen) => !isOpen,
+    );
+    expect(server.clients()).toBe(0);
+    expect(await pool.use((one) => one.request({ type: "ping" }))).toMatchObject({ type: "pong" });
+    expect(pool.created).toBe(2);
+  });
+
+  it("lets only so many wait, and only for so long", async () => {
+    const { port } = await serve({ handlers: { never: () => new Promise(() => undefined) } });
+    const pool = jsonPool({ port }, { max: 1, maxQueue: 2, acquireTimeoutMs: 100 });
+    ends.push(() => pool.close(0));
+    const busy = pool
+      .use((one) => one.request({ type: "never" }, 400))
+      .catch((error: unknown) => (error as { code: string }).code);
+    await until(
+      () => pool.size,
+      (size) => size === 1,
+    );
+    const codes = await Promise.all(
+      Array.from({ length: 3 }, () =>
+        pool
+          .use((one) => one.request({ type: "ping" }))
+          .then(
+            () => "answered",
+            (error: unknown) => (error as { code: string }).code,
+          ),
+      ),
+    );
+    expect(codes.sort()).toEqual(["POOL_QUEUE_FULL", "POOL_TIMEOUT", "POOL_TIMEOUT"]);
+    expect(await busy).toBe("REQUEST_TIMEOUT");
+  });
+
+  it("says why when no connection can be made", async () => {
+    await using pool = jsonPool({ port: await freePort() }, { max: 1 });
+    await expect(pool.use((one) => one.request({ type: "ping" }))).rejects.toMatchObject({
+      code: "ECONNREFUSED",
+    });
+  });
+});
+
+describe.skipIf(!hasTool("python3"))("a server written in another language, without ids", () => {
+  const started: ChildProcess[] = [];
+  afterEach(() => {
+    for (const child of started.splice(0)) child.kill("SIGKILL");
+  });
+
+  it("is understood: answers find their requests by their order", async () => {
+    const peer = spawn("python3", [join(import.meta.dirname, "peer.py"), "server", "0"], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    started.push(peer);
+    const [line] = (await once(peer.stdout, "data")) as [Buffer];
+    const { listening: port } = JSON.parse(line.toString()) as { listening: number };
+    const one = await openConnection({ port });
+    ends.push(() => one.close());
+    const [pong, echo, stats, unknown, again] = await Promise.allSettled([
+      one.request({ type: "ping" }),
+      one.request({ type: "echo", content: "Grüße" }),
+      one.request({ type: "get_stats" }),
+      one.request({ type: "custom_type" }),
+      one.request({ type: "echo", content: "again" }),
+    ]);
+    expect(pong).toMatchObject({ value: { type: "pong" } });
+    expect(echo).toMatchObject({ value: { content: "Grüße", echoed_by: "Python peer" } });
+    expect(stats).toMatchObject({ value: { total_messages: 3 } });
+    expect(unknown).toMatchObject({ reason: { name: "RemoteError" } });
+    expect(again).toMatchObject({ value: { content: "again" } });
+  });
+});

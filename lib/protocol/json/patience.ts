@@ -1,0 +1,30 @@
+/** patience: what silence leads to. Bytes are a sign of life; only requests keep an idle client. */
+import type { Limits } from "./limits.ts";
+
+/** Since when a connection has been silent, in which way; milliseconds of one clock. */
+export type Silence = {
+  openedMs: number;
+  /** The last byte. */
+  heardMs: number;
+  /** The last request. */
+  requestMs: number;
+  /** The ping that has not been answered; 0 when there is none. */
+  pingedMs: number;
+};
+
+/** What has to be done about it now: a ping to send, a reason to part, or nothing. */
+export function overdue(
+  limits: Limits,
+  now: number,
+  silence: Readonly<Silence>,
+  isAuthenticated: boolean,
+): "ping" | "AUTHENTICATION_TIMEOUT" | "IDLE_TIMEOUT" | "HEARTBEAT_TIMEOUT" | undefined {
+  const { idleTimeoutMs, heartbeatMs, heartbeatTimeoutMs, authTimeoutMs } = limits;
+  const { openedMs, heardMs, requestMs, pingedMs } = silence;
+  if (!isAuthenticated)
+    return now - openedMs >= authTimeoutMs ? "AUTHENTICATION_TIMEOUT" : undefined;
+  if (idleTimeoutMs > 0 && now - requestMs >= idleTimeoutMs) return "IDLE_TIMEOUT";
+  if (heartbeatMs === 0 || now - heardMs < heartbeatMs) return undefined;
+  if (pingedMs === 0) return "ping";
+  return now - pingedMs >= heartbeatTimeoutMs ? "HEARTBEAT_TIMEOUT" : undefined;
+}

@@ -1,0 +1,488 @@
+import { connect } from "node:net";
+import { deflateSync } from "node:zlib";
+import fc from "fast-check";
+import { afterEach, describe, expect, it } from "vitest";
+import { until } from "../../testing/programs.ts";
+import { framed, rawPeer, type RawPeer } from "../../testing/raw-peer.ts";
+import { createJsonServer, type JsonServer, type JsonServerOptions } from "./server.ts";
+
+const open: { server: JsonServer; peers: RawPeer[] }[] = [];
+
+afterEach(async () => {
+  for (const { server, peers } of open.splice(0)) {
+    for (const peer of peers) peer.destroy();
+    await server.close({ drainMs: 0 });
+  }
+});
+
+async function serve(options: JsonServerOptions = {}) {
+  const server = createJsonServer(options);
+  const { port } = await server.listen({ port: 0 });
+  const peers: RawPeer[] = [];
+  open.push({ server, peers });
+  const join = async (): Promise<RawPeer> => {
+    const peer = await rawPeer(port);
+    peers.push(peer);
+    return peer;
+  };
+  return { server, port, join };
+}
+
+/** A frame with this header and these bytes. */
+const frame = (header: string, payload: Buffer): Buffer =>
+  Buffer.concat([Buffer.from(header, "hex"), payload]);
+
+const inflatesTo = (bytes: number): Buffer => {
+  const packed = deflateSync(Buffer.alloc(bytes, " "));
+  const header = Buffer.alloc(4);
+  header.writeUInt32BE((packed.length | 0x8000_0000) >>> 0);
+  return Buffer.concat([header, packed]);
+};
+
+describe("bytes that are no message", () => {
+  const CASES: readonly (readonly [code: string, closes: boolean, bytes: Buffer])[] = [
+    ["FRAME_EMPTY", false, frame("00000000", Buffer.alloc(0))],
+    ["FRAME_TOO_LARGE", true, frame("00100001", Buffer.alloc(0))],
+    ["FRAME_TOO_LARGE", true, frame("7fffffff", Buffer.alloc(0))],
+    ["NOT_NEGOTIATED", true, frame("80000008", Buffer.alloc(8))],
+    ["BAD_UTF8", false, frame("00000004", Buffer.from("22c32822", "hex"))],
+    ["BAD_JSON", false, framed("{nope")],
+    ["BAD_JSON", false, framed("GET / HTTP/1.1\r\n\r\n")],
+    ["NOT_AN_OBJECT", false, framed("[1,2]")],
+    ["NOT_AN_OBJECT", false, framed("null")],
+    ["NOT_AN_OBJECT", false, framed("17")],
+    ["TYPE_MISSING", false, framed({ content: "x" })],
+    ["TYPE_MISSING", false, framed({ type: 23 })],
+    ["UNKNOWN_TYPE", false, framed({ type: "nobody" })],
+    ["UNKNOWN_TYPE", false, framed({ type: "__proto__" })],
+    ["UNKNOWN_TYPE", false, framed({ type: "constructor" })],
+    ["BAD_FIELD", false, framed({ type: "echo" })],
+    ["BAD_FIELD", false, framed({ type: "echo", content: 23 })],
+    ["BAD_FIELD", false, framed({ type: "ping", timestamp: null })],
+    ["BAD_FIELD", false, framed({ type: "hello", compression: "deflate" })],
+    ["BAD_FIELD", false, framed({ type: "ping", id: {} })],
+    ["BAD_FIELD", false, framed({ type: "ping", id: "x".repeat(257) })],
+    ["BAD_FIELD", false, framed('{"type":"ping","id":1e999}')],
+  ];
+
+  it.each(CASES)("get %s (closes: %s)", async (code, closes, bytes) => {
+    const { join } = await serve();
+    const peer = await join();
+    peer.send(bytes);
+    expect(await peer.next()).toMatchObject({ type: "error", code, closes });
+    peer.send(framed({ type: "ping", id: 7 }));
+    if (closes) expect(await peer.next()).toBeUndefined();
+    else expect(await peer.next()).toMatchObject({ type: "pong", id: 7 });
+  });
+
+  it("name the id of their request where it can be read", async () => {
+    const { join } = await serve();
+    const peer = await join();
+    peer.send(framed({ type: "echo", id: "a" }));
+    expect(await peer.next()).toMatchObject({ code: "BAD_FIELD", id: "a" });
+    peer.send(framed({ type: "what?", id: 0 }));
+    expect(await peer.next()).toMatchObject({ code: "UNKNOWN_TYPE", id: 0 });
+  });
+
+  it("are answered a hundred times in a row, then no more", async () => {
+    const { join } = await serve();
+    const peer = await join();
+    peer.send(Buffer.concat(Array.from({ length: 200 }, () => framed("{"))));
+    const codes = (await peer.rest()).map(({ code }) => code);
+    expect(codes).toEqual([...Array.from({ length: 101 }, () => "BAD_JSON"), "TOO_MANY_ERRORS"]);
+  });
+
+  it("of which half is missing at the end are no reason for anything but an end", async () => {
+    const { server, join } = await serve();
+    const peer = await join();
+    peer.socket.end(framed({ type: "ping" }).subarray(0, 10));
+    expect(await peer.rest()).toEqual([]);
+    await until(
+      () => server.tally.closed.get("cut"),
+      (cut) => cut === 1,
+    );
+  });
+});
+
+describe("requests", () => {
+  it("are answered as the documentation says, with the fields of their kind", async () => {
+    const { join } = await serve({ name: "TCP Server" });
+    const peer = await join();
+    const timestamp = "2024-01-01T12:00:00.000Z";
+    const instant = expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/) as unknown;
+    const { localAddress, localPort } = peer.socket;
+    for (const [request, answer] of [
+      [
+        { type: "ping", timestamp, client_info: "test" },
+        {
+          type: "pong",
+          ping_timestamp: timestamp,
+          pong_timestamp: instant,
+          client_id: `${localAddress}:${localPort}`,
+        },
+      ],
+      [
+        { type: "echo", content: "Grüße \u{1F40D}" },
+        {
+          type: "echo_response",
+          content: "Grüße \u{1F40D}",
+          timestamp: instant,
+          echoed_by: "TCP Server",
+        },
+      ],
+      [
+        { type: "broadcast", content: "to nobody" },
+        { type: "broadcast_sent", recipients: 0, timestamp: instant },
+      ],
+      [
+        { type: "text", content: "plain" },
+        { type: "text_received", length: 5, timestamp: instant },
+      ],
+      [
+        { type: "get_stats" },
+        {
+          type: "server_stats",
+          connected_clients: 1,
+          uptime_seconds: 0,
+          total_messages: 5,
+          server_start_time: instant,
+          current_time: instant,
+        },
+      ],
+    ] as const) {
+      peer.send(framed(request));
+      expect(await peer.next()).toEqual(answer);
+    }
+  });
+
+  it("arrive whole, and their answers in order, however the bytes are cut", async () => {
+    const { join } = await serve();
+    const content = fc.string({ unit: "grapheme", maxLength: 300 });
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(content, { minLength: 1, maxLength: 8 }),
+        fc.array(fc.nat(), { maxLength: 12 }),
+        async (contents, cuts) => {
+          const peer = await join();
+          const bytes = Buffer.concat(
+            contents.map((text, id) => framed({ type: "echo", content: text, id })),
+          );
+          const places = [0, ...cuts.map((cut) => cut % bytes.length), bytes.length].sort(
+            (a, b) => a - b,
+          );
+          for (const [index, end] of places.slice(1).entries()) {
+            await new Promise((resolve) =>
+              peer.socket.write(bytes.subarray(places[index], end), resolve),
+            );
+          }
+          for (const [id, text] of contents.entries())
+            expect(await peer.next()).toMatchObject({ id, content: text });
+          peer.destroy();
+        },
+      ),
+      { numRuns: 23 },
+    );
+  });
+
+  it("of types of one's own are answered by one's own handlers, late ones in order, failing ones with INTERNAL", async () => {
+    const told: unknown[] = [];
+    const { join } = await serve({
+      handlers: {
+        add: ({ a, b }) => ({ type: "sum", sum: (a as number) + (b as number) }),
+        late: async ({ n }) => {
+          await new Promise((resolve) => setTimeout(resolve, 30 - 10 * (n as number)));
+          return { type: "late", n };
+        },
+        bad: () => {
+          throw new Error("a defect");
+        },
+      },
+      onEvent: (event) => told.push(event),
+    });
+    const peer = await join();
+    peer.send(Buffer.concat([0, 1, 2].map((n) => framed({ type: "late", n, id: n }))));
+    for (const n of [0, 1, 2]) expect(await peer.next()).toEqual({ type: "late", n, id: n });
+    peer.send(framed({ type: "bad", id: 9 }));
+    expect(await peer.next()).toMatchObject({ code: "INTERNAL", closes: false, id: 9 });
+    expect(told).toContainEqual(expect.objectContaining({ event: "handler_error", type: "bad" }));
+    peer.send(framed({ type: "add", a: 19, b: 4 }));
+    expect(await peer.next()).toEqual({ type: "sum", sum: 23 });
+  });
+
+  it("that are sent before a FIN are all answered before ours", async () => {
+    const { join } = await serve();
+    const peer = await join();
+    peer.socket.end(
+      Buffer.concat(Array.from({ length: 23 }, (_, id) => framed({ type: "ping", id }))),
+    );
+    expect((await peer.rest()).map(({ id }) => id)).toEqual(
+      Array.from({ length: 23 }, (_, id) => id),
+    );
+  });
+});
+
+describe("a broadcast", () => {
+  it("reaches all others, not its sender, who is told how many", async () => {
+    const { join } = await serve();
+    const [sender, ...others] = await Promise.all(Array.from({ length: 23 }, join));
+    // All have been accepted once each has an answer.
+    for (const peer of [sender!, ...others]) {
+      peer.send(framed({ type: "ping" }));
+      await peer.next();
+    }
+    sender!.send(framed({ type: "broadcast", content: "hear" }));
+    expect(await sender!.next()).toMatchObject({ type: "broadcast_sent", recipients: 22 });
+    for (const peer of others)
+      expect(await peer.next()).toMatchObject({
+        type: "broadcast_message",
+        content: "hear",
+        from: `127.0.0.1:${sender!.socket.localPort}`,
+      });
+  });
+
+  it("costs a client that does not read its connection, and no memory beyond the limit", async () => {
+    const { server, join } = await serve({ maxQueuedBytes: 1_048_576 });
+    const [sender, slow, good] = [await join(), await join(), await join()];
+    slow.send(framed({ type: "ping" }));
+    await slow.next();
+    slow.socket.pause();
+    const content = "x".repeat(500_000);
+    let recipients = 2;
+    let sent = 0;
+    const heard = (async () => {
+      for (let message = await good.next(); message !== undefined; message = await good.next())
+        if (message["type"] === "broadcast_message") return true;
+      return false;
+    })();
+    while (recipients === 2 && sent < 100) {
+      sender.send(framed({ type: "broadcast", content }));
+      recipients = (await sender.next())!["recipients"] as number;
+      sent += 1;
+    }
+    expect(recipients).toBe(1);
+    expect(await heard).toBe(true);
+    await until(
+      () => server.tally.errors.get("SLOW_CONSUMER"),
+      (count) => count === 1,
+    );
+    slow.socket.resume();
+    const last = (await slow.rest()).at(-1);
+    expect(last).toMatchObject({ type: "error", code: "SLOW_CONSUMER", closes: true });
+  });
+});
+
+describe("a client that does not read its answers", () => {
+  it("is not read from either, and in the end told to leave", async () => {
+    const { server, join } = await serve({ stallTimeoutMs: 400, lingerMs: 200 });
+    const peer = await join();
+    peer.socket.pause();
+    const request = framed({ type: "echo", content: "x".repeat(60_000) });
+    let written = 0;
+    while (peer.socket.writableLength < 4_000_000 && written < 2_000) {
+      peer.send(request);
+      written += 1;
+      if (written % 20 === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+    const before = server.tally.messages;
+    await until(
+      () => server.tally.errors.get("SLOW_CONSUMER"),
+      (count) => count === 1,
+    );
+    expect(server.tally.messages - before).toBeLessThan(400);
+    expect(server.tally.messages).toBeLessThan(written);
+  });
+});
+
+describe("limits", () => {
+  it("one client too many is refused with a reason; the next one comes in when another has gone", async () => {
+    const { join } = await serve({ maxConnections: 2 });
+    const [first, second] = [await join(), await join()];
+    for (const peer of [first, second]) {
+      peer.send(framed({ type: "ping" }));
+      await peer.next();
+    }
+    const third = await join();
+    expect(await third.rest()).toMatchObject([{ code: "TOO_MANY_CONNECTIONS", closes: true }]);
+    first.destroy();
+    await until(
+      async () => {
+        const peer = await join();
+        peer.send(framed({ type: "ping" }));
+        return await peer.next();
+      },
+      (message) => message?.["type"] === "pong",
+    );
+  });
+
+  it("of more clients than it can refuse one by one the server drops the rest before they cost anything", async () => {
+    const { server, port } = await serve({ maxConnections: 1 });
+    // These do not answer the FIN: each refusal takes its time.
+    const lasting = () => rawPeer(port, connect({ port, host: "127.0.0.1", allowHalfOpen: true }));
+    const peers = await Promise.all(Array.from({ length: 130 }, lasting));
+    const ends = await Promise.all(peers.slice(1).map((peer) => peer.rest()));
+    const refused = ends.filter(([message]) => message?.["code"] === "TOO_MANY_CONNECTIONS");
+    expect(refused.length).toBe(100);
+    expect(server.tally.droppedAtOnce).toBe(29);
+    expect(server.clients()).toBe(1);
+    for (const peer of peers) peer.destroy();
+  });
+
+  it("more messages per second than allowed are refused, then not read until there is room", async () => {
+    const { join } = await serve({ ratePerSecond: 200, rateBurst: 10, heartbeatMs: 100 });
+    const peer = await join();
+    peer.send(Buffer.concat(Array.from({ length: 40 }, (_, id) => framed({ type: "ping", id }))));
+    const answers = [];
+    while (answers.length < 40) {
+      const message = await peer.next();
+      if (message?.["id"] !== undefined) answers.push(message);
+    }
+    const types = answers.map(({ code, type }) => code ?? type);
+    expect(types.slice(0, 20)).toEqual([
+      ...Array.from({ length: 10 }, () => "pong"),
+      ...Array.from({ length: 10 }, () => "RATE_LIMITED"),
+    ]);
+    expect(types.slice(20)).toContain("pong");
+    expect(answers.map(({ id }) => id)).toEqual(Array.from({ length: 40 }, (_, id) => id));
+  });
+
+  it("a client without a request for too long is told so; pings alone keep nobody", async () => {
+    const { join } = await serve({ idleTimeoutMs: 300, heartbeatMs: 50 });
+    const peer = await join();
+    const seen: unknown[] = [];
+    for (let message = await peer.next(); message !== undefined; message = await peer.next()) {
+      seen.push(message["code"] ?? message["type"]);
+      if (message["type"] === "ping") peer.send(framed({ type: "pong" }));
+    }
+    expect(seen.at(-1)).toBe("IDLE_TIMEOUT");
+    expect(seen.filter((what) => what === "ping").length).toBeGreaterThan(1);
+  });
+
+  it("a client that does not answer a ping is told so; any byte would have been an answer", async () => {
+    const { join } = await serve({ heartbeatMs: 100, heartbeatTimeoutMs: 200 });
+    const [silent, chatty] = [await join(), await join()];
+    const talk = setInterval(() => chatty.send("00"), 50); // A frame that never becomes complete, byte by byte.
+    expect((await silent.rest()).map(({ code, type }) => code ?? type)).toEqual([
+      "ping",
+      "HEARTBEAT_TIMEOUT",
+    ]);
+    clearInterval(talk);
+    expect(chatty.socket.readableEnded).toBe(false);
+  });
+});
+
+describe("a token", () => {
+  const serveWithToken = () => serve({ authToken: "secret-23", authTimeoutMs: 300 });
+
+  it("opens everything; without it nothing is answered, not even a ping", async () => {
+    const { join } = await serveWithToken();
+    const [good, hasty] = [await join(), await join()];
+    hasty.send(framed({ type: "ping" }));
+    expect(await hasty.rest()).toMatchObject([{ code: "UNAUTHENTICATED", closes: true }]);
+    good.send(framed({ type: "auth", token: "secret-23", id: 1 }));
+    expect(await good.next()).toEqual({ type: "auth_response", status: "authenticated", id: 1 });
+    good.send(framed({ type: "ping" }));
+    expect(await good.next()).toMatchObject({ type: "pong" });
+  });
+
+  it("that is wrong, or late, ends the connection; strangers hear no broadcasts", async () => {
+    const { join } = await serveWithToken();
+    const [wrong, late, good] = [await join(), await join(), await join()];
+    wrong.send(framed({ type: "auth", token: "secret-24" }));
+    expect(await wrong.rest()).toMatchObject([{ code: "AUTHENTICATION_FAILED" }]);
+    good.send(framed({ type: "auth", token: "secret-23" }));
+    await good.next();
+    good.send(framed({ type: "broadcast", content: "inner circle" }));
+    expect(await good.next()).toMatchObject({ recipients: 0 });
+    expect(await late.rest()).toMatchObject([{ code: "AUTHENTICATION_TIMEOUT" }]);
+  });
+});
+
+describe("compression", () => {
+  const agree = async (peer: RawPeer): Promise<void> => {
+    peer.send(framed({ type: "hello", compression: ["zstd", "deflate"] }));
+    expect(await peer.next()).toMatchObject({ type: "hello_response", compression: "deflate" });
+  };
+
+  it("is used in both directions once both have agreed, where it makes a message shorter", async () => {
+    const { server, join } = await serve();
+    const peer = await join();
+    await agree(peer);
+    const bytes: Buffer[] = [];
+    peer.socket.on("data", (chunk: Buffer) => bytes.push(chunk));
+    const packed = deflateSync(JSON.stringify({ type: "echo", content: "x".repeat(100_000) }));
+    const header = Buffer.alloc(4);
+    header.writeUInt32BE((packed.length | 0x8000_0000) >>> 0);
+    peer.send(Buffer.concat([header, packed]));
+    await until(
+      () => Buffer.concat(bytes).length,
+      (length) => length > 4,
+    );
+    const [first] = bytes;
+    expect(first!.readUInt32BE(0) >>> 31).toBe(1);
+    expect(server.tally.bytesOut).toBeLessThan(2_000);
+  });
+
+  it("that is a bomb is refused, without being inflated beyond the limit", async () => {
+    const { join } = await serve();
+    const peer = await join();
+    await agree(peer);
+    peer.send(inflatesTo(64 * 1_048_576));
+    expect(await peer.rest()).toMatchObject([{ code: "INFLATED_TOO_LARGE", closes: true }]);
+  });
+
+  it("that is none ends the connection", async () => {
+    const { join } = await serve();
+    const peer = await join();
+    await agree(peer);
+    peer.send("80000004 deadbeef");
+    expect(await peer.rest()).toMatchObject([{ code: "BAD_COMPRESSION", closes: true }]);
+  });
+
+  it("is not agreed to by a server that does not compress", async () => {
+    const { join } = await serve({ isCompressing: false });
+    const peer = await join();
+    peer.send(framed({ type: "hello", compression: ["deflate"] }));
+    expect(await peer.next()).toMatchObject({ compression: null });
+  });
+});
+
+describe("the end of a server", () => {
+  it("comes after the answers to all that had arrived, with a word to each client", async () => {
+    const { server, join } = await serve({
+      handlers: {
+        slow: async () => {
+          await new Promise((resolve) => setTimeout(resolve, 100));
+          return { type: "slow_done" };
+        },
+      },
+    });
+    const [busy, idle] = [await join(), await join()];
+    idle.send(framed({ type: "ping" }));
+    await idle.next();
+    busy.send(framed({ type: "slow", id: 23 }));
+    await until(
+      () => server.tally.messages,
+      (messages) => messages === 2,
+    );
+    const closing = server.close();
+    expect(await idle.rest()).toMatchObject([{ code: "SHUTTING_DOWN", closes: true }]);
+    expect(await busy.rest()).toMatchObject([
+      { type: "slow_done", id: 23 },
+      { code: "SHUTTING_DOWN" },
+    ]);
+    expect(await closing).toEqual({ clients: 2, cutOff: 0 });
+  });
+
+  it("cuts off who does not take its answers in time", async () => {
+    const { server, join } = await serve();
+    const peer = await join();
+    peer.socket.pause();
+    for (let n = 0; n < 200; n += 1)
+      peer.send(framed({ type: "echo", content: "x".repeat(100_000) }));
+    await until(
+      () => server.tally.messages,
+      (messages) => messages > 10,
+    );
+    expect(await server.close({ drainMs: 100 })).toEqual({ clients: 1, cutOff: 1 });
+  });
+});
