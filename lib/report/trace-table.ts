@@ -103,11 +103,10 @@ function folded(text: string, width: number): readonly string[] {
 
 /** `read(19, 65536) = 10`, `... accept4(3) = 4 after 512 ms`. */
 export function callText(row: Row & { readonly kind: "call" }): string {
-  const { facts, phase, tookNs, name } = row;
+  const { facts, phase, tookNs, isWakeUp } = row;
   if (phase === "begin") return `${facts.text.replace(/ = [^=]*$/, "")} ...`;
   const tookMs = Number(tookNs ?? 0n) / 1e6;
-  const wait = /^(epoll_p?wait|p?poll|p?select)/.test(name) || phase === "end";
-  const after = wait && tookMs >= 1 ? ` after ${ms(tookMs)}` : "";
+  const after = (isWakeUp || phase === "end") && tookMs >= 1 ? ` after ${ms(tookMs)}` : "";
   return `${phase === "end" ? "... " : ""}${facts.text}${after}`;
 }
 

@@ -2,7 +2,7 @@
  * clock: how well the clocks of strace and tcpdump agree, shown from causality alone.
  *
  * Both are CLOCK_REALTIME of one kernel, but read in different places. A segment that a call sends is stamped while the kernel is in
- * that call: after strace saw it begin, before strace saw it end. Were the clocks apart, segments would fall out of their calls. So
+ * that call: after strace saw it begin, before strace saw the thread do anything else. Were the clocks apart, segments would fall out of their calls. So
  * every pair of call and packet bounds the difference from both sides.
  */
 import type { Gathered } from "./conversations.ts";
@@ -54,8 +54,8 @@ function pairsOf(
     const found = calls.find(
       (one) => one.side === side && !one.life.isListener && name.test(one.call.name),
     );
-    const { beginNs, endNs } = found?.call ?? {};
-    if (sent === undefined || beginNs === undefined || endNs === undefined) return [];
-    return [{ lowUs: Number(sent - endNs) / 1_000, highUs: Number(sent - beginNs) / 1_000 }];
+    const { beginNs, doneByNs } = found?.call ?? {};
+    if (sent === undefined || beginNs === undefined || doneByNs === undefined) return [];
+    return [{ lowUs: Number(sent - doneByNs) / 1_000, highUs: Number(sent - beginNs) / 1_000 }];
   });
 }

@@ -123,7 +123,7 @@ function namelessClients(
         life.remote !== undefined &&
         isSameEnd(life.remote, conversation.server) &&
         call.beginNs <= syn.atNs &&
-        (call.endNs === undefined || syn.atNs <= call.endNs),
+        (call.doneByNs === undefined || syn.atNs <= call.doneByNs),
     );
     if (owner !== undefined) owners.set(owner.life, conversation);
   }

@@ -142,8 +142,8 @@ function queueChecks(view: View): readonly Check[] {
 }
 
 function nagleChecks(view: View): readonly Check[] {
-  const [, second] = view.data("client");
-  const write = view.calls("client", /^(write|send)/)[1];
+  const second = view.data("client").at(-1);
+  const write = view.calls("client", /^(write|send)/).at(-1);
   if (second === undefined || write === undefined) return [check("two segments", false, "fewer")];
   const heldNs = second.atNs - write.call.beginNs;
   const ack = view.packets.findLast((row) => row.side === "server" && row.atNs < second.atNs);

@@ -24,7 +24,7 @@ describe("parseStrace on a server's capture", () => {
   });
 
   it("joins a call that others interrupted, and puts it where it began", () => {
-    const add = calls.filter(({ name }) => name === "epoll_ctl")[0]!;
+    const add = calls.find(({ name }) => name === "epoll_ctl")!;
     expect(add.args).toContain("EPOLL_CTL_ADD, 24<TCP:[127.0.0.1:4000]>");
     expect(add.result).toBe("0");
     expect(calls.every(({ args }) => !args.includes("unfinished"))).toBe(true);
@@ -47,10 +47,13 @@ describe("parseStrace", () => {
       "[pid    23] 2.000001 close(3)        = -1 EBADF (Bad file descriptor) <0.000002>",
     ].join("\n");
     expect(parseStrace(text).calls).toEqual([
-      { pid: 0, name: "close", args: "3", result: "0", beginNs: 1500000000n, endNs: 1500000000n },
+      {
+        ...{ pid: 0, name: "close", args: "3", beginNs: 1500000000n, endNs: 1500000000n },
+        ...{ result: "0", doneByNs: undefined },
+      },
       {
         ...{ pid: 23, name: "close", args: "3", beginNs: 2000001000n, endNs: 2000003000n },
-        result: "-1 EBADF (Bad file descriptor)",
+        ...{ result: "-1 EBADF (Bad file descriptor)", doneByNs: undefined },
       },
     ]);
   });
@@ -120,8 +123,8 @@ describe("parseStrace", () => {
   it("reads back whatever calls are printed as strace does, interrupted or not", () => {
     fc.assert(
       fc.property(fc.array(call), (made) => {
-        const lines: { atNs: bigint; text: string }[] = [];
-        const expected: Syscall[] = [];
+        const lines: { pid: number; atNs: bigint; text: string }[] = [];
+        const expected: (Syscall & { line: number })[] = [];
         let atNs = 1_795_245_899_000_000_000n;
         for (const { pid, name, args, result, tookNs, isInterrupted } of made) {
           atNs += 1_000n;
@@ -131,15 +134,20 @@ describe("parseStrace", () => {
           const ending = `) = ${result} <${stamp(BigInt(tookNs))}>`;
           const opening = `${pid} ${stamp(atNs)} ${name}(${cut}`;
           if (isInterrupted) {
-            lines.push({ atNs, text: `${opening} <unfinished ...>` });
+            lines.push({ pid, atNs, text: `${opening} <unfinished ...>` });
             const resumed = `<... ${name} resumed>${all.slice(cut.length)}${ending}`;
-            lines.push({ atNs: endNs, text: `${pid} ${stamp(endNs)} ${resumed}` });
-          } else lines.push({ atNs, text: `${opening}${ending}` });
-          expected.push({ pid, name, args: all, result, beginNs: atNs, endNs });
+            lines.push({ pid, atNs: endNs, text: `${pid} ${stamp(endNs)} ${resumed}` });
+          } else lines.push({ pid, atNs, text: `${opening}${ending}` });
+          const read = { pid, name, args: all, result, beginNs: atNs, endNs };
+          expected.push({ ...read, doneByNs: undefined, line: lines.length });
           atNs = endNs;
         }
         const text = lines.map(({ text }) => text).join("\n");
-        expect(parseStrace(text).calls).toEqual(expected);
+        const nextOf = ({ pid, line }: (typeof expected)[number]): bigint | undefined =>
+          lines.slice(line).find((next) => next.pid === pid)?.atNs;
+        expect(parseStrace(text).calls).toEqual(
+          expected.map(({ line, ...call }) => ({ ...call, doneByNs: nextOf({ line, ...call }) })),
+        );
       }),
     );
   });

@@ -2,8 +2,9 @@
  * strace: the text of `strace -f -ttt -T -yy` becomes system calls.
  *
  * A call that another thread's interrupted in the text stands in two lines, "<unfinished ...>" and "<... resumed>", which are
- * joined. Its beginning is the time that strace saw before the kernel began, its end the time it saw after the kernel was done: so
- * whatever the kernel did for the call lies between the two. Source: strace(1), ptrace(2).
+ * joined. A line is stamped before its arguments are decoded, and for a socket's name strace asks the kernel, which can take a
+ * millisecond; the duration of -T begins behind that. So beginning plus duration is when a call returned at the earliest, and the
+ * thread's next line when it did at the latest. Source: strace(1); printleader() and syscall_entering_finish() in its source.
  */
 import { ParseError } from "../sockets/parse-error.ts";
 
@@ -18,8 +19,10 @@ export type Syscall = {
   readonly result: string | undefined;
   /** Nanoseconds since 1970 on CLOCK_REALTIME. */
   readonly beginNs: bigint;
-  /** Undefined when it never returned. Without -T the time of the line that has the result. */
+  /** When it returned, at the earliest; undefined when it never did. Exact for a call in two lines, which has a stamp for either. */
   readonly endNs: bigint | undefined;
+  /** When it had returned for certain: the thread did something else. Undefined when that was never seen. */
+  readonly doneByNs: bigint | undefined;
 };
 
 /** What else happens to a thread: `+++ exited with 0 +++`, `--- SIGTERM {...} ---`. */
@@ -37,6 +40,8 @@ const RESUMED = /^<\.\.\. (\w+) resumed>(.*)$/s;
 const OPENING = /^(\w+)\((.*)$/s;
 const UNFINISHED = / ?<unfinished \.\.\.>$/;
 const RESULT = /^(.*)\)\s+= (.+?)(?: <(\d+\.\d+)>)?$/s;
+
+const NEVER = { result: undefined, endNs: undefined, doneByNs: undefined } as const;
 
 type Begun = {
   readonly pid: number;
@@ -56,6 +61,8 @@ class StraceReader {
   readonly #calls: Syscall[] = [];
   readonly #events: ThreadEvent[] = [];
   readonly #begun = new Map<number, Begun>();
+  /** Thread to its last call that has returned. */
+  readonly #last = new Map<number, number>();
   #line = 0;
   #text = "";
 
@@ -67,7 +74,7 @@ class StraceReader {
     }
     // What never returned is a call too: a thread was waiting in it when it ended.
     for (const { index, ...begun } of this.#begun.values())
-      this.#calls[index] = { ...begun, result: undefined, endNs: undefined };
+      this.#calls[index] = { ...begun, ...NEVER };
     return { calls: this.#calls, events: this.#events };
   }
 
@@ -75,6 +82,7 @@ class StraceReader {
     const [, pidText = "0", time = "", what = ""] = LINE.exec(line) ?? this.#refuse("no time");
     const pid = Number(pidText);
     const atNs = nanoseconds(time);
+    this.#finish(pid, atNs);
     const event = EVENT.exec(what)?.[1];
     const [, resumedName, rest = ""] = RESUMED.exec(what) ?? [];
     if (event !== undefined) this.#events.push({ pid, atNs, text: event });
@@ -89,27 +97,45 @@ class StraceReader {
       const args = rest.replace(UNFINISHED, "");
       const begun = { pid, name, args, beginNs, index };
       this.#begun.set(pid, begun);
-      this.#calls.push({ pid, name, args, beginNs, result: undefined, endNs: undefined });
-    } else this.#calls.push({ pid, name, beginNs, ...this.#ending(rest, beginNs, beginNs) });
+      this.#calls.push({ pid, name, args, beginNs, ...NEVER });
+      return;
+    }
+    const { args, result, durationNs } = this.#ending(rest);
+    const call = { pid, name, args, result, beginNs, endNs: beginNs + durationNs };
+    this.#returned(pid, index, { ...call, doneByNs: undefined });
   }
 
   #resume(pid: number, name: string, { rest, atNs }: { rest: string; atNs: bigint }): void {
     const begun = this.#begun.get(pid);
     if (begun?.name !== name) this.#refuse(`${name} resumed without having begun`);
     this.#begun.delete(pid);
-    const { args, result, endNs } = this.#ending(rest, begun.beginNs, atNs);
+    const { args, result } = this.#ending(rest);
     const { beginNs, index } = begun;
-    this.#calls[index] = { pid, name, args: begun.args + args, result, beginNs, endNs };
+    const call = { pid, name, args: begun.args + args, result, beginNs, endNs: atNs };
+    this.#returned(pid, index, { ...call, doneByNs: undefined });
   }
 
-  #ending(
-    rest: string,
-    beginNs: bigint,
-    lineNs: bigint,
-  ): Pick<Syscall, "args" | "result" | "endNs"> {
+  #returned(pid: number, index: number, call: Syscall): void {
+    this.#calls[index] = call;
+    this.#last.set(pid, index);
+  }
+
+  /** A new line of a thread: what it did before is over. */
+  #finish(pid: number, atNs: bigint): void {
+    const index = this.#last.get(pid);
+    const call = index === undefined ? undefined : this.#calls[index];
+    if (index !== undefined && call?.doneByNs === undefined && call !== undefined)
+      this.#calls[index] = { ...call, doneByNs: atNs };
+    this.#last.delete(pid);
+  }
+
+  #ending(rest: string): {
+    readonly args: string;
+    readonly result: string;
+    readonly durationNs: bigint;
+  } {
     const [, args = "", result = "", duration] = RESULT.exec(rest) ?? this.#refuse("no result");
-    const endNs = duration === undefined ? lineNs : beginNs + nanoseconds(duration);
-    return { args, result, endNs };
+    return { args, result, durationNs: nanoseconds(duration ?? "0") };
   }
 
   #refuse(reason: string): never {

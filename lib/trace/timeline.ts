@@ -38,6 +38,8 @@ export type Row = {
       readonly facts: CallFacts;
       /** A call that others came in between of has two rows: it began, it returned. */
       readonly phase: "whole" | "begin" | "end";
+      /** It waited for events on any of several descriptors; the row stands where it woke up. */
+      readonly isWakeUp: boolean;
       readonly tookNs: bigint | undefined;
     }
   | {
@@ -60,17 +62,16 @@ export type Timeline = {
 /** Merges what was seen of a conversation. */
 export function timelineOf(conversation: Gathered): Timeline {
   const packets = packetRows(conversation);
-  const stamps = packets.map(({ atNs }) => atNs);
   const isOwn = ({ life }: SidedCall): boolean => !life.isListener;
-  const own = conversation.calls.filter(isOwn).flatMap((call) => callRows(call, stamps));
+  const own = conversation.calls.filter(isOwn).flatMap((call) => callRows(call, packets));
   const seen = [...packets, ...own].sort(byTime);
   // What a listener does when the conversation is over has nothing to do with it.
   const overNs = seen.at(-1)?.atNs;
   const listening = conversation.calls
     .filter((call) => !isOwn(call) && (overNs === undefined || call.call.beginNs < overNs))
-    .flatMap((call) => callRows(call, stamps));
+    .flatMap((call) => callRows(call, packets));
   const rows = [...seen, ...listening].sort(byTime);
-  return { conversation, rows, zeroNs: stamps[0] ?? rows[0]?.atNs ?? 0n };
+  return { conversation, rows, zeroNs: packets[0]?.atNs ?? rows[0]?.atNs ?? 0n };
 }
 
 function byTime(a: Row, b: Row): number {
@@ -78,26 +79,36 @@ function byTime(a: Row, b: Row): number {
 }
 
 /** The calls that wait for events on any of several descriptors. */
-export const WAITS_FOR_EVENTS = /^(epoll_p?wait2?|p?poll|p?select6?)$/;
+const WAITS_FOR_EVENTS = /^(epoll_p?wait2?|p?poll|p?select6?)$/;
 const MAY_WAIT =
   /^(accept4?|connect|read|readv|recv|recvfrom|recvmsg|write|writev|send|sendto|sendmsg)$/;
 
-function callRows(sided: SidedCall, packetNs: readonly bigint[]): Row[] {
+function callRows(sided: SidedCall, packets: readonly Row[]): Row[] {
   const { call, side, life, listener, events } = sided;
   const { beginNs, endNs, name } = call;
   const fd = (listener ?? life).fd;
   const facts = callFacts(call, fd, events);
   const tookNs = endNs === undefined ? undefined : endNs - beginNs;
-  const row = { kind: "call", side, name, fd, facts, tookNs } as const;
+  const isWakeUp = WAITS_FOR_EVENTS.test(name);
+  const row = { kind: "call", side, name, fd, facts, tookNs, isWakeUp } as const;
   // Nobody wants to know when a program began to wait for whatever may come: what matters is when it woke up.
-  if (WAITS_FOR_EVENTS.test(name)) return [{ ...row, phase: "whole", atNs: endNs ?? beginNs }];
-  const hasSpanned = endNs !== undefined && packetNs.some((ns) => ns > beginNs && ns < endNs);
+  if (isWakeUp) return [{ ...row, phase: "whole", atNs: wokeNs(sided, packets) }];
+  const hasSpanned =
+    endNs !== undefined && packets.some(({ atNs }) => atNs > beginNs && atNs < endNs);
   if (!hasSpanned || !MAY_WAIT.test(name) || !isBlocking(name, facts))
     return [{ ...row, phase: "whole", atNs: beginNs }];
   return [
     { ...row, phase: "begin", atNs: beginNs },
     { ...row, phase: "end", atNs: endNs },
   ];
+}
+
+/** strace knows only bounds of when a call returned; a packet that came between them is what woke the program up. */
+function wokeNs({ call, side }: SidedCall, packets: readonly Row[]): bigint {
+  const { beginNs, endNs = beginNs, doneByNs = endNs } = call;
+  const isCause = (row: Row): boolean =>
+    row.side === otherSide(side) && row.atNs > endNs && row.atNs < doneByNs;
+  return packets.find(isCause)?.atNs ?? endNs;
 }
 
 /** What a call sends leaves before it returns: only of a call that brings something does the return deserve a row. */
