@@ -103,13 +103,19 @@ function callRows(sided: SidedCall, packets: readonly Row[]): Row[] {
   ];
 }
 
-/** strace knows only bounds of when a call returned; a packet that came between them is what woke the program up. */
+/**
+ * strace knows only bounds of when a call returned. A program that had to wait was woken up by a packet: when none had come by the
+ * earlier bound, it was the one that came by the later.
+ */
 function wokeNs({ call, side }: SidedCall, packets: readonly Row[]): bigint {
   const { beginNs, endNs = beginNs, doneByNs = endNs } = call;
-  const isCause = (row: Row): boolean =>
-    row.side === otherSide(side) && row.atNs > endNs && row.atNs < doneByNs;
-  return packets.find(isCause)?.atNs ?? endNs;
+  const cause = packets.find((row) => row.side === otherSide(side) && row.atNs > beginNs)?.atNs;
+  const hadToWait = endNs - beginNs > AT_ONCE_NS;
+  return hadToWait && cause !== undefined && cause > endNs && cause < doneByNs ? cause : endNs;
 }
+
+/** A call that found what it wanted returns within this. */
+const AT_ONCE_NS = 50_000n;
 
 /** What a call sends leaves before it returns: only of a call that brings something does the return deserve a row. */
 function isBlocking(name: string, { errno }: CallFacts): boolean {
