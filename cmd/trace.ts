@@ -51,36 +51,96 @@ const flags = {
   }),
 };
 
-await main(
-  command({
-    name: "trace",
-    summary: "one connection as system calls, packets and states on one clock",
-    flags,
-    words: "[-- COMMAND..]",
-    examples: [
-      ["trace", "one echo, from socket() to TIME_WAIT"],
-      ["trace --scenario reset --mermaid", "another story, as a diagram"],
-      ["trace -c 23", "one connection, and what 23 cost"],
-      ["trace -- sh -c 'ncat -l 4000 & sleep 1; ncat localhost 4000 </dev/null'", "your own"],
-      ["sudo trace --pid 4711", "a running process"],
-    ],
-    run: async (values, io, argv) => {
-      const order = await orderOf(values, argv);
-      if (!values.json) io.err(`trace: ${aboutOf(order)} Ctrl-C to stop.`);
-      const { record } = await import("../lib/trace/record.ts");
-      const recording = await record(order, io.signal);
-      if (recording === undefined) return 130;
-      const { analyse } = await import("../lib/trace/analysis.ts");
-      const scenario = order.kind === "scenario" ? order.name : undefined;
-      const analysis = analyse(recording, scenario, values.show - 1);
-      await print(analysis, values, io);
-      return analysis.checks.every(({ held }) => held) ? 0 : 1;
-    },
-  }),
-);
+const timeline = command({
+  name: "trace",
+  summary: "one connection as system calls, packets and states on one clock",
+  flags,
+  words: "[latency|fds PID|-- COMMAND..]",
+  examples: [
+    ["trace", "one echo, from socket() to TIME_WAIT"],
+    ["trace --scenario reset --mermaid", "another story, as a diagram"],
+    ["trace -c 23", "one connection, and what 23 cost"],
+    ["trace -- sh -c 'ncat -l 4000 & sleep 1; ncat localhost 4000 </dev/null'", "your own"],
+    ["sudo trace --pid 4711", "a running process"],
+    ["trace latency", "percentiles over many connections; see trace latency --help"],
+    ["trace fds 4711", "the sockets behind a process's descriptors"],
+  ],
+  run: async (values, io, argv) => {
+    const order = await orderOf(values, argv);
+    if (!values.json) io.err(`trace: ${aboutOf(order)} Ctrl-C to stop.`);
+    const { record } = await import("../lib/trace/record.ts");
+    const recording = await record(order, io.signal);
+    if (recording === undefined) return 130;
+    const { analyse } = await import("../lib/trace/analysis.ts");
+    const scenario = order.kind === "scenario" ? order.name : undefined;
+    const analysis = analyse(recording, scenario, values.show - 1);
+    await print(analysis, values, io);
+    return analysis.checks.every(({ held }) => held) ? 0 : 1;
+  },
+});
+
+const latency = command({
+  name: "trace latency",
+  summary: "how long the parts of a connection take, over many of them",
+  flags: {
+    connections: flag(integer(1, 10_000), 1_000, {
+      about: "How many, one after the other",
+      metavar: "N",
+      alias: "c",
+    }),
+    json: toggle({ about: "Print the percentiles as JSON" }),
+  },
+  examples: [["trace latency", "handshake, connect(), accept(), wake-ups: percentiles"]],
+  run: async ({ connections, json }, io) => {
+    const [{ record }, { findRung }] = await Promise.all([
+      import("../lib/trace/record.ts"),
+      import("../lib/kernel/sandbox.ts"),
+    ]);
+    if (!json) io.err(`trace latency: ${connections} connections, twice. Ctrl-C to stop.`);
+    const order = { kind: "latency", connections, rung: await findRung() } as const;
+    const recording = await record(order, io.signal);
+    if (recording === undefined) return 130;
+    const [{ latencies }, report, { theme }] = await Promise.all([
+      import("../lib/trace/latency.ts"),
+      import("../lib/report/trace-latency.ts"),
+      import("../lib/report/lab-report.ts"),
+    ]);
+    const found = latencies(recording);
+    io.out(json ? report.latencyJson(found) : report.latencyReport(found, theme(io.color.out)));
+    return 0;
+  },
+});
+
+const fds = command({
+  name: "trace fds",
+  summary: "the descriptors of a process and the sockets behind them: queues, buffers, timers",
+  flags: { json: toggle({ about: "Print them as JSON" }) },
+  words: "PID",
+  examples: [["trace fds 4711", "listening and connection sockets told apart"]],
+  run: async ({ json }, io, [word, another]) => {
+    const pid = Number(word);
+    if (another !== undefined || !Number.isInteger(pid) || pid < 1)
+      throw new UsageError(`trace fds needs one PID, got ${JSON.stringify(another ?? word ?? "")}`);
+    const [{ kernelObjects }, report, { theme }] = await Promise.all([
+      import("../lib/trace/kernel-objects.ts"),
+      import("../lib/report/trace-fds.ts"),
+      import("../lib/report/lab-report.ts"),
+    ]);
+    const found = await kernelObjects(pid);
+    io.out(
+      json
+        ? report.kernelObjectsJson(found)
+        : report.kernelObjectsReport(found, theme(io.color.out)),
+    );
+    return 0;
+  },
+});
 
 /** What the words ask for; what does not go together is said. */
-async function orderOf(values: Values<typeof flags>, argv: readonly string[]): Promise<Order> {
+async function orderOf(
+  values: Values<typeof flags>,
+  argv: readonly string[],
+): Promise<TimelineOrder> {
   const { pid, here, scenario, connections, wait } = values;
   if (pid !== undefined && argv.length > 0)
     throw new UsageError("--pid and a command exclude each other");
@@ -97,7 +157,9 @@ async function orderOf(values: Values<typeof flags>, argv: readonly string[]): P
   return { kind: "scenario", name: scenario, connections, wait, rung };
 }
 
-function aboutOf(order: Order): string {
+type TimelineOrder = Exclude<Order, { readonly kind: "latency" }>;
+
+function aboutOf(order: TimelineOrder): string {
   switch (order.kind) {
     case "scenario":
       return `${order.name}: ${SCENARIOS[order.name satisfies ScenarioName].about}.`;
@@ -134,3 +196,10 @@ async function print(analysis: Analysis, values: Values<typeof flags>, io: Io): 
   io.out(traceReport(analysis, values.columns ?? io.columns, theme(io.color.out)));
   if (conversations.length > 1) io.out(`\n${workloadTable(analysis)}`);
 }
+
+await main({
+  name: "trace",
+  summary: "one connection as system calls, packets and states on one clock",
+  commands: [latency, fds],
+  otherwise: timeline,
+});

@@ -4,10 +4,13 @@
 import { createSocket } from "node:dgram";
 import { connect, createServer, type Socket } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
+import type { ClientStamps, ServerStamps } from "./latency.ts";
+import { realtimeClock } from "./sampler.ts";
 
 const HOST = "127.0.0.1";
-const [, , role = "", portText = ""] = process.argv;
+const [, , role = "", portText = "", manyText = ""] = process.argv;
 const port = Number(portText);
+const many = Number(manyText);
 
 /** Makes a server that does this with each connection. */
 function serve(handle: (socket: Socket) => void): void {
@@ -29,6 +32,11 @@ const KEEP_ALIVE_MS = 1_000;
 const BIG_BYTES = 65_536;
 const SMALL_BUFFER_BYTES = 8_192;
 const QUEUERS = 4;
+
+/** Writes what was noted to stdout, and ends. */
+function tell(notes: readonly object[]): void {
+  process.stdout.write(JSON.stringify(notes), () => process.exit(0));
+}
 
 const ROLES: Readonly<Record<string, () => void | Promise<void>>> = {
   /** Says nothing until the other side has said all. */
@@ -101,6 +109,41 @@ const ROLES: Readonly<Record<string, () => void | Promise<void>>> = {
       },
     });
     socket.write(Buffer.alloc(BIG_BYTES, "x"));
+  },
+  /** Notes when it was told of each connection and of its data. */
+  "timed-server": () => {
+    const now = realtimeClock();
+    const notes: ServerStamps[] = [];
+    serve((socket) => {
+      const accepted = `${now()}`;
+      const { remotePort } = socket;
+      socket.once("data", (chunk) => {
+        const read = `${now()}`;
+        socket.write(chunk);
+        notes.push({ port: `${remotePort}`, accepted, read });
+      });
+      socket.on("end", () => socket.end()).on("error", () => undefined);
+    });
+    process.on("SIGTERM", () => tell(notes));
+  },
+  /** One connection after the other. */
+  "timed-client": async () => {
+    const now = realtimeClock();
+    const notes: ClientStamps[] = [];
+    for (let number = 0; number < many; number += 1) {
+      const called = `${now()}`;
+      const socket = await connected({ noDelay: true });
+      const connectedAt = `${now()}`;
+      const port = `${socket.localPort}`;
+      const written = `${now()}`;
+      socket.write("hello, TCP");
+      await new Promise((resolve) => socket.once("data", resolve));
+      notes.push({ port, called, connected: connectedAt, written, echoed: `${now()}` });
+      socket.destroy();
+      // The server's side shall be gone as well before the next one comes.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    tell(notes);
   },
   "udp-echo": () => {
     const socket = createSocket("udp4").bind(port, HOST);

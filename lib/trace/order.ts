@@ -12,6 +12,8 @@ export type Order = { readonly rung: Rung } & (
       /** Go on until the last TIME_WAIT has ended: 60 s. */
       readonly wait: boolean;
     }
+  /** Many connections, one after the other, with nobody watching but tcpdump: what the programs note is their output. */
+  | { readonly kind: "latency"; readonly connections: number }
   | { readonly kind: "command"; readonly argv: readonly string[] }
   | { readonly kind: "attach"; readonly pid: number; readonly forMs: number }
 );

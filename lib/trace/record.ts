@@ -8,8 +8,8 @@ import type { Order, Recording, StageAnswer } from "./order.ts";
 import { requireTools } from "./tracers.ts";
 
 /**
- * Records what the order says. When `signal` is aborted a scenario is killed and this resolves with undefined; a command or a
- * process is let go of, and what was recorded until then comes back.
+ * Records what the order says. When `signal` is aborted what runs programs of ours is killed and this resolves with undefined; a
+ * command or a process is let go of, and what was recorded until then comes back.
  *
  * @throws NeedsError when strace or tcpdump is missing, or may not do it.
  */
@@ -18,8 +18,9 @@ export async function record(order: Order, signal: AbortSignal): Promise<Recordi
   const stage = [...builtCommand("lib/trace/stage-main"), JSON.stringify(order)];
   const [file = "", ...args] = sandboxCommand(order.rung, stage);
   const child = spawn(file, args, { stdio: ["inherit", "pipe", "inherit", "pipe"] });
+  const isOurs = order.kind === "scenario" || order.kind === "latency";
   const stop = (): void => {
-    if (order.kind === "scenario") child.kill("SIGKILL");
+    if (isOurs) child.kill("SIGKILL");
     else (child.stdio[3] as Writable).end();
   };
   signal.addEventListener("abort", stop);
@@ -27,7 +28,7 @@ export async function record(order: Order, signal: AbortSignal): Promise<Recordi
   child.stdout?.on("data", (chunk: Buffer) => chunks.push(chunk));
   await new Promise((resolve) => child.on("close", resolve));
   signal.removeEventListener("abort", stop);
-  if (signal.aborted && order.kind === "scenario") return undefined;
+  if (signal.aborted && isOurs) return undefined;
   return recordingIn(Buffer.concat(chunks).toString());
 }
 

@@ -7,6 +7,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { NeedsError } from "../kernel/errors.ts";
 import { enterSandbox, networkNamespace } from "../kernel/sandbox.ts";
 import { writeSysctl } from "../kernel/sysctl.ts";
+import { hasTool } from "../kernel/tools.ts";
 import { readProcNet } from "../sockets/capture.ts";
 import type { Order, Recording, StageAnswer, Traced } from "./order.ts";
 import type { SampleRow } from "./samples.ts";
@@ -17,6 +18,7 @@ import {
   readPcap,
   requireTools,
   spawnThatDiesWithUs,
+  startPlain,
   startStrace,
   startTcpdump,
   type Capture,
@@ -36,6 +38,8 @@ async function perform(order: Order): Promise<Recording> {
   switch (order.kind) {
     case "scenario":
       return playScenario(order);
+    case "latency":
+      return timeConnections(order);
     case "command":
       return traceCommand(order);
     case "attach":
@@ -53,7 +57,7 @@ async function playScenario(order: OrderOf<"scenario">): Promise<Recording> {
   const capture = await startTcpdump("lo");
   const server =
     scenario.server === undefined ? undefined : startStrace(target("server", scenario.server));
-  if (server !== undefined) await untilBound(scenario, server);
+  if (server !== undefined) await untilBound(scenario.protocol, server);
   const sampler = startSampler();
   const tracedClient = await startStrace(target("client", client)).traced;
   await settled(sampler);
@@ -83,7 +87,7 @@ async function playBare(scenario: Scenario, clientWords: readonly string[]): Pro
   const start = (words: readonly string[]): ReturnType<typeof spawnThatDiesWithUs> =>
     spawnThatDiesWithUs(programOf(words), { stdio: "ignore" });
   const server = scenario.server === undefined ? undefined : start(scenario.server);
-  if (server !== undefined) await untilBound(scenario);
+  if (server !== undefined) await untilBound(scenario.protocol);
   const client = start(clientWords);
   await new Promise((resolve) => client.on("close", resolve));
   if (server === undefined) return;
@@ -94,7 +98,28 @@ async function playBare(scenario: Scenario, clientWords: readonly string[]): Pro
   await new Promise((resolve) => server.on("close", resolve));
 }
 
+/** Two clients in turn: one with tcpdump beside it, one without. */
+async function timeConnections({ connections }: OrderOf<"latency">): Promise<Recording> {
+  const serverWords = ["actor", "timed-server", `${PORT}`];
+  const clientWords = ["actor", "timed-client", `${PORT}`, `${connections}`];
+  const server = startPlain("server", serverWords);
+  await untilBound("tcp");
+  const capture = await startTcpdump("lo");
+  const client = await startPlain("client", clientWords).traced;
+  const packets = await captured(capture);
+  const bare = await startPlain("client", clientWords).traced;
+  server.child.kill("SIGTERM");
+  return {
+    traced: [await server.traced, client, bare],
+    samples: [],
+    bareFromNs: undefined,
+    ...packets,
+  };
+}
+
 async function traceCommand(order: OrderOf<"command">): Promise<Recording> {
+  const [file = ""] = order.argv;
+  if (!hasTool(file)) throw new NeedsError(`there is no command ${file}`);
   const capture = await startTcpdump(order.rung === "here" ? "any" : "lo");
   const sampler = startSampler();
   const shown = order.argv.join(" ");
@@ -106,7 +131,7 @@ async function traceCommand(order: OrderOf<"command">): Promise<Recording> {
 }
 
 async function attach({ pid, forMs }: OrderOf<"attach">): Promise<Recording> {
-  const isElsewhere = networkNamespace(pid) !== networkNamespace();
+  const isElsewhere = networkOf(pid) !== networkNamespace();
   const through = isElsewhere ? ["nsenter", `--target=${pid}`, "--net", "--"] : [];
   const capture = await startTcpdump("any", through);
   const tracing = startStrace({ role: "process", shown: `pid ${pid}`, pid });
@@ -120,6 +145,17 @@ async function attach({ pid, forMs }: OrderOf<"attach">): Promise<Recording> {
       `${traced.output.trim()}: another user's process, or kernel.yama.ptrace_scope forbids it; try as root`,
     );
   return { traced: [traced], samples: [], bareFromNs: undefined, ...(await captured(capture)) };
+}
+
+function networkOf(pid: number): string {
+  try {
+    return networkNamespace(pid);
+  } catch (error) {
+    const isGone = (error as NodeJS.ErrnoException).code === "ENOENT";
+    throw new NeedsError(
+      isGone ? `there is no process ${pid}` : `process ${pid} is somebody else's; try as root`,
+    );
+  }
 }
 
 /** Whoever started us closes descriptor 3 when it has seen enough. */
@@ -142,7 +178,7 @@ async function captured(capture: Capture): Promise<Pick<Recording, "pcap" | "tcp
 }
 
 /** Waits until the server has its port. Throws what the server said when it ended instead. */
-async function untilBound({ protocol }: Scenario, tracing?: Tracing): Promise<void> {
+async function untilBound(protocol: Scenario["protocol"], tracing?: Tracing): Promise<void> {
   const isBound = (): boolean =>
     protocol === "tcp"
       ? readProcNet().some(({ state, local }) => state === "LISTEN" && local.port === PORT)

@@ -63,6 +63,11 @@ describe("parseStrace", () => {
     expect(parseStrace(text).calls).toMatchObject([{ name: "read", result: undefined }]);
   });
 
+  it("keeps a call in which strace left the process", () => {
+    const text = "7 1.0 epoll_pwait(14<anon_inode:[eventpoll]>,  <detached ...>\n";
+    expect(parseStrace(text).calls).toMatchObject([{ name: "epoll_pwait", result: undefined }]);
+  });
+
   it("skips what strace says about itself", () => {
     expect(parseStrace("strace: Process 12 attached\n").calls).toEqual([]);
   });

@@ -38,7 +38,8 @@ const LINE = /^(?:(?:\[pid +)?(\d+)\]?\s+)?(\d+\.\d+) (.*)$/s;
 const EVENT = /^(?:\+\+\+|---) (.*) (?:\+\+\+|---)$/s;
 const RESUMED = /^<\.\.\. (\w+) resumed>(.*)$/s;
 const OPENING = /^(\w+)\((.*)$/s;
-const UNFINISHED = / ?<unfinished \.\.\.>$/;
+/** Detached: strace left the process while it was in the call. */
+const UNFINISHED = / ?<(?:unfinished|detached) \.\.\.>$/;
 const RESULT = /^(.*)\)\s+= (.+?)(?: <(\d+\.\d+)>)?$/s;
 
 const NEVER = { result: undefined, endNs: undefined, doneByNs: undefined } as const;

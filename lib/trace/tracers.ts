@@ -6,6 +6,7 @@ import { NeedsError } from "../kernel/errors.ts";
 import { allPids } from "../kernel/process.ts";
 import { hasTool } from "../kernel/tools.ts";
 import type { Traced } from "./order.ts";
+import { programOf } from "./scenarios.ts";
 
 /** Program to the Debian package that has it. */
 const PACKAGES = { strace: "strace", tcpdump: "tcpdump", setpriv: "util-linux" } as const;
@@ -77,6 +78,17 @@ export function startStrace(target: TraceTarget): Tracing {
   const traced = Promise.all([text, ended]).then(([[strace, stdout, stderr], exitCode]) => ({
     ...{ role: target.role, command: target.shown, strace, exitCode },
     output: stdout + stderr,
+  }));
+  return { child, traced };
+}
+
+/** Starts a program of ours without strace. */
+export function startPlain(role: Traced["role"], words: readonly string[]): Tracing {
+  const child = spawnThatDiesWithUs(programOf(words), { stdio: ["ignore", "pipe", "inherit"] });
+  const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
+  const output = child.stdout === null ? "" : textOf(child.stdout);
+  const traced = Promise.all([output, ended]).then(([output, exitCode]) => ({
+    ...{ role, command: words.join(" "), strace: "", output, exitCode },
   }));
   return { child, traced };
 }
