@@ -200,7 +200,7 @@ async function settled(sampler: Sampler): Promise<void> {
   await until(sampler, SETTLE_MS, (rows) =>
     rows.every(({ state }) => state === "LISTEN" || state === "TIME_WAIT"),
   );
-  // A last ACK may still be on its way to the capture.
+  // A few more readings of what is left.
   await pause(20);
 }
 

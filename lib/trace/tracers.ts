@@ -5,6 +5,7 @@ import type { Readable } from "node:stream";
 import { NeedsError } from "../kernel/errors.ts";
 import { allPids } from "../kernel/process.ts";
 import { hasTool } from "../kernel/tools.ts";
+import { caughtUp, withoutMark } from "./capture-end.ts";
 import type { Traced } from "./order.ts";
 import { programOf } from "./scenarios.ts";
 
@@ -137,10 +138,11 @@ export async function startTcpdump(
   await Promise.race([ended, listening]);
   return {
     stop: async () => {
+      const isThere = said.includes("listening on");
+      if (isThere) await caughtUp(() => Buffer.concat(chunks));
       child.kill("SIGINT");
       await ended;
-      const isThere = said.includes("listening on");
-      return { pcap: isThere ? Buffer.concat(chunks) : undefined, why: said.trim() };
+      return { pcap: isThere ? withoutMark(Buffer.concat(chunks)) : undefined, why: said.trim() };
     },
   };
 }
