@@ -10,7 +10,7 @@ export function kernelObjectsReport(objects: KernelObjects, paint: ChalkInstance
   const rest = Object.entries(others).map(([kind, fds]) => `${kind} ${fds.join(" ")}`);
   const all = sockets.length + Object.values(others).flat().length;
   return [
-    wrapped(`pid ${pid}: ${command}`),
+    wrapped(`pid ${pid}: ${shortened(command)}`),
     wrapped(
       `${count(all)} descriptors, ${count(sockets.length)} of them sockets of TCP or UDP; table: ${source}`,
     ),
@@ -19,6 +19,14 @@ export function kernelObjectsReport(objects: KernelObjects, paint: ChalkInstance
     ...(rest.length === 0 ? [] : [wrapped(`others: ${rest.join("; ")}`)]),
     ...notes.map((note) => wrapped(note, "note: ")),
   ].join("\n");
+}
+
+/** Without the folders of the program and its script. */
+function shortened(command: string): string {
+  return command
+    .split(" ")
+    .map((word, index) => (index < 2 ? (word.split("/").at(-1) ?? word) : word))
+    .join(" ");
 }
 
 function socketLines(socket: SocketDescriptor, paint: ChalkInstance): readonly string[] {

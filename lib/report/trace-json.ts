@@ -28,6 +28,7 @@ export function traceJson(analysis: Analysis): string {
 }
 
 function rowJson(row: Row): object {
+  if (row.kind === "timer") return { kind: row.kind, side: row.side, states: row.states };
   if (row.kind === "packet") {
     const { kind, side, protocol, packet, states } = row;
     return { kind, side, protocol, ...packet, ...(states === undefined ? {} : { states }) };

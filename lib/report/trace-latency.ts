@@ -48,6 +48,7 @@ function row(name: string, us: Percentiles | undefined): string {
 }
 
 function number(value: number): string {
+  if (value >= 100_000) return `${(value / 1e6).toFixed(2)} s`;
   return value < 100 ? value.toFixed(1) : count(Math.round(value));
 }
 

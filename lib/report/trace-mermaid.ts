@@ -11,7 +11,10 @@ export function traceMermaid({ rows }: Timeline): string {
     const { states } = row;
     const isNew = states?.client !== before?.client || states?.server !== before?.server;
     before = states ?? before;
-    return [packetLine(row), ...(states !== undefined && isNew ? [stateLine(states)] : [])];
+    return [
+      ...(row.kind === "timer" ? [] : [packetLine(row)]),
+      ...(states !== undefined && isNew ? [stateLine(states)] : []),
+    ];
   });
   return [
     "sequenceDiagram",

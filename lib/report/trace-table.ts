@@ -38,7 +38,7 @@ export function traceTable(timeline: Timeline, columns: number, paint: ChalkInst
   const heading = line(titles, widths);
   let before: States | undefined;
   const body = rows.flatMap((row) => {
-    const states = row.kind === "packet" ? row.states : undefined;
+    const states = row.kind === "call" ? undefined : row.states;
     const shown = states !== undefined && isOther(states, before) ? states : undefined;
     before = states ?? before;
     return rowLines(row, zeroNs, shown, widths);
@@ -57,10 +57,10 @@ function rowLines(
   widths: Widths,
 ): readonly string[] {
   const time = (Number(row.atNs - zeroNs) / 1e6).toFixed(3).padStart(widths.time - 1);
-  const text = row.kind === "call" ? callText(row) : packetText(row.packet, row.side);
+  const text = rowText(row);
   const cells = {
     client: row.kind === "call" && row.side === "client" ? folded(text, widths.call) : [],
-    wire: row.kind === "packet" ? folded(text, widths.wire) : [],
+    wire: row.kind === "call" ? [] : folded(text, widths.wire),
     server: row.kind === "call" && row.side === "server" ? folded(text, widths.call) : [],
   };
   const height = Math.max(cells.client.length, cells.wire.length, cells.server.length);
@@ -81,6 +81,11 @@ function rowLines(
     ...lines,
     `${" ".repeat(widths.time + GAP)}client ${states.client}, server ${states.server}`,
   ];
+}
+
+function rowText(row: Row): string {
+  if (row.kind === "call") return callText(row);
+  return row.kind === "packet" ? packetText(row.packet, row.side) : "(a timer ran out)";
 }
 
 function line(cells: readonly string[], { time, call, wire, state }: Widths): string {

@@ -50,7 +50,7 @@ export function analyse(recording: Recording, scenario?: ScenarioName, focus = 0
   const conversations = gather(packets, calls.flat());
   const isLast = scenario !== undefined && SCENARIOS[scenario].focus === "last";
   const shown = isLast ? conversations.at(-1) : conversations[focus];
-  const timeline = shown === undefined ? undefined : timelineOf(shown);
+  const timeline = shown === undefined ? undefined : timelineOf(shown, recording.samples);
   const seen = {
     recording,
     scenario,

@@ -43,18 +43,29 @@ export function startSampler(): Sampler {
 /**
  * CLOCK_REALTIME finer than the millisecond that Date has: waits for the moment at which Date goes on by one, and counts from there
  * with the monotonic clock. Whoever is interrupted at that moment notices it late, never early: of several tries the earliest counts.
+ * When somebody sets the clock meanwhile, Date shows it, and it is done again.
  */
 export function realtimeClock(): () => bigint {
-  const offsets = Array.from({ length: TRIES }, offsetNs);
-  const offset = offsets.reduce((one, other) => (one > other ? one : other));
-  return () => process.hrtime.bigint() + offset;
+  let offsetNs = measuredOffsetNs();
+  return () => {
+    const ns = process.hrtime.bigint() + offsetNs;
+    if (Math.abs(Number(ns / NS_PER_MS) - Date.now()) <= SET_MS) return ns;
+    offsetNs = measuredOffsetNs();
+    return process.hrtime.bigint() + offsetNs;
+  };
 }
 
 const TRIES = 5;
+const NS_PER_MS = 1_000_000n;
+/** Reading two clocks takes time, more when one is interrupted in between. */
+const SET_MS = 2;
 
-function offsetNs(): bigint {
-  const before = Date.now();
-  let now = before;
-  while (now === before) now = Date.now();
-  return BigInt(now) * 1_000_000n - process.hrtime.bigint();
+function measuredOffsetNs(): bigint {
+  const tries = Array.from({ length: TRIES }, () => {
+    const before = Date.now();
+    let now = before;
+    while (now === before) now = Date.now();
+    return BigInt(now) * NS_PER_MS - process.hrtime.bigint();
+  });
+  return tries.reduce((one, other) => (one > other ? one : other));
 }

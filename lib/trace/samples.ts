@@ -4,7 +4,8 @@
 import type { SocketRecord, TcpState } from "../sockets/record.ts";
 import { plain } from "./endpoints.ts";
 import type { Conversation } from "./conversations.ts";
-import type { Side, StateChange } from "./states.ts";
+import { otherSide, type Side, type StateChange } from "./states.ts";
+import type { PacketEnd } from "./tcpdump.ts";
 
 /** The TCP sockets of a network at one time. */
 export type Sample = {
@@ -70,10 +71,7 @@ export function compare(
   const seen: Record<Side, Set<TcpState>> = { client: new Set(), server: new Set() };
   const disagreements: Disagreement[] = [];
   let compared = 0;
-  const ends = {
-    client: `${conversation.client.address}:${conversation.client.port}`,
-    server: `${conversation.server.address}:${conversation.server.port}`,
-  };
+  const ends = { client: endOf(conversation.client), server: endOf(conversation.server) };
   const begin = changes[0]?.atNs;
   for (const { fromNs, toNs, rows, repeats } of begin === undefined ? [] : samples) {
     const [from, to] = [BigInt(fromNs), BigInt(toNs)];
@@ -99,6 +97,31 @@ export function compare(
 
 /** TIME_WAIT lasts 60 s on Linux, whatever is configured: TCP_TIMEWAIT_LEN in include/net/tcp.h. */
 export const TIME_WAIT_NS = 60_000_000_000n;
+
+/** When the socket in TIME_WAIT left the table, and whose it was; undefined when it was still there at the end, or never. */
+export function timeWaitEnd(
+  { client, server }: Conversation,
+  samples: readonly Sample[],
+): { readonly side: Side; readonly atNs: bigint } | undefined {
+  const ends = { client: endOf(client), server: endOf(server) };
+  const holder = ({ rows }: Sample): Side | undefined =>
+    SIDES.find((side) =>
+      rows.some(
+        ({ state, local, remote }) =>
+          state === "TIME_WAIT" && local === ends[side] && remote === ends[otherSide(side)],
+      ),
+    );
+  const last = samples.findLastIndex((sample) => holder(sample) !== undefined);
+  const [sample, next] = [samples[last], samples[last + 1]];
+  const side = sample === undefined ? undefined : holder(sample);
+  return side === undefined || next === undefined ? undefined : { side, atNs: BigInt(next.fromNs) };
+}
+
+const SIDES = ["client", "server"] as const;
+
+function endOf({ address, port }: PacketEnd): string {
+  return `${address}:${port}`;
+}
 
 /** All states that a side may have been in within a span of time. A side without a socket of its own, LISTEN included, is CLOSE. */
 function statesBetween(

@@ -1,6 +1,7 @@
 /** scenario-checks: what each scenario has to show. */
 import type { ScenarioName } from "./scenarios.ts";
-import { check, ms, type Check, type Unchecked, type View } from "./view.ts";
+import { timeWaitEnd } from "./samples.ts";
+import { check, ms, type Check, type View } from "./view.ts";
 
 /** Scenario to its checks. */
 export const SCENARIO_CHECKS: Readonly<Record<ScenarioName, (view: View) => readonly Check[]>> = {
@@ -86,7 +87,8 @@ function closedByClient(view: View): readonly Check[] {
 }
 
 /** The kernel's timer was seen counting down from 60 s; with --wait also its end. */
-function timeWaitChecks({ seen, timeline, packets }: View): readonly Check[] {
+function timeWaitChecks(view: View): readonly Check[] {
+  const { seen, timeline, packets } = view;
   const { client } = timeline.conversation;
   const local = `${client.address}:${client.port}`;
   const last = packets.at(-1)?.atNs;
@@ -101,18 +103,14 @@ function timeWaitChecks({ seen, timeline, packets }: View): readonly Check[] {
   const text = "the kernel's own timer says how long TIME_WAIT lasts: 60 s";
   return [
     check(text, Math.abs(endMs - 60_000) < 1_000, `${(endMs / 1_000).toFixed(1)} s`),
-    ...itsEnd(seen, local, last),
+    ...itsEnd(view, last),
   ];
 }
 
-function itsEnd(seen: Unchecked, local: string, lastNs: bigint): readonly Check[] {
-  const { samples } = seen.recording;
-  const final = samples.at(-1);
-  if (final === undefined || final.rows.some((row) => row.local === local)) return [];
-  const gone = samples.findLastIndex(({ rows }) => rows.some((row) => row.local === local));
-  const next = samples[gone + 1];
-  if (next === undefined) return [];
-  const lastedMs = Number(BigInt(next.fromNs) - lastNs) / 1e6;
+function itsEnd({ seen, timeline }: View, lastNs: bigint): readonly Check[] {
+  const end = timeWaitEnd(timeline.conversation, seen.recording.samples);
+  if (end === undefined) return [];
+  const lastedMs = Number(end.atNs - lastNs) / 1e6;
   const found = `${(lastedMs / 1_000).toFixed(1)} s after the last packet`;
   return [check("TIME_WAIT ended when it was to", Math.abs(lastedMs - 60_000) < 2_000, found)];
 }

@@ -8,7 +8,7 @@ import { compare, type Sample } from "./samples.ts";
 import { followStates, type Side, type SidedPacket } from "./states.ts";
 import { parseStrace } from "./strace.ts";
 import { parseTcpdump, type Packet, type TcpFlag } from "./tcpdump.ts";
-import { timelineOf } from "./timeline.ts";
+import { timelineOf, type Row } from "./timeline.ts";
 
 const fixture = (name: string): string =>
   readFileSync(join(import.meta.dirname, "fixtures", name), "utf8");
@@ -17,6 +17,8 @@ const calls = ["server", "client", "reset-client", "udp"].flatMap((name, source)
 );
 const { packets } = parseTcpdump(fixture("tcpdump-4.99-verbose.txt"));
 const conversations = gather(packets, calls);
+
+const textOf = (row: Row): string => (row.kind === "call" ? row.facts.text : row.kind);
 
 describe("a timeline", () => {
   it("finds the conversations, and who began each", () => {
@@ -32,11 +34,11 @@ describe("a timeline", () => {
     expect(zeroNs).toBe(packets[0]!.atNs);
     const story = rows
       .filter(({ atNs }) => atNs >= zeroNs - 1_000_000n)
-      .map((row) =>
-        row.kind === "packet"
-          ? `${row.side} ${row.packet.flags.join(",")} ${row.packet.seq} ${row.packet.ack ?? ""}`.trim()
-          : `${row.side}: ${row.facts.text}`,
-      )
+      .map((row) => {
+        if (row.kind !== "packet") return `${row.side}: ${textOf(row)}`;
+        const { flags, seq, ack } = row.packet;
+        return `${row.side} ${flags.join(",")} ${seq} ${ack ?? ""}`.trim();
+      })
       .filter((line) => !/epoll_ctl|sockopt/.test(line));
     expect(story).toEqual([
       "client: socket() = 20",
@@ -86,7 +88,7 @@ describe("a timeline", () => {
   it("knows both sides of an exchange of datagrams, with one process behind both", () => {
     const { rows } = timelineOf(conversations[2]!);
     const story = rows.map((row) =>
-      row.kind === "packet" ? `${row.side} sends` : `${row.side}: ${row.facts.text}`,
+      row.kind === "packet" ? `${row.side} sends` : `${row.side}: ${textOf(row)}`,
     );
     expect(story).toContain("client: sendmsg(19, 5) = 5");
     expect(story).toContain("server: recvmsg(18, 65536) = 5");

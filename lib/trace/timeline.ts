@@ -14,6 +14,7 @@ import {
   type SidedPacket,
   type States,
 } from "./states.ts";
+import { timeWaitEnd, type Sample } from "./samples.ts";
 import type { Packet } from "./tcpdump.ts";
 
 /** A packet with sequence numbers as people count: from 0 at the SYN of its side. */
@@ -49,6 +50,8 @@ export type Row = {
       /** After the packet; undefined for UDP, which has none. */
       readonly states: States | undefined;
     }
+  /** The socket table says what no packet shows: a timer has run out. */
+  | { readonly kind: "timer"; readonly states: States }
 );
 
 /** One conversation, ready to be shown. */
@@ -59,8 +62,8 @@ export type Timeline = {
   readonly rows: readonly Row[];
 };
 
-/** Merges what was seen of a conversation. */
-export function timelineOf(conversation: Gathered): Timeline {
+/** Merges what was seen of a conversation. `samples` are the readings of the socket table, where there are any. */
+export function timelineOf(conversation: Gathered, samples: readonly Sample[] = []): Timeline {
   const packets = packetRows(conversation);
   const isOwn = ({ life }: SidedCall): boolean => !life.isListener;
   const own = conversation.calls.filter(isOwn).flatMap((call) => callRows(call, packets));
@@ -70,8 +73,15 @@ export function timelineOf(conversation: Gathered): Timeline {
   const listening = conversation.calls
     .filter((call) => !isOwn(call) && (overNs === undefined || call.call.beginNs < overNs))
     .flatMap((call) => callRows(call, packets));
-  const rows = [...seen, ...listening].sort(byTime);
+  const rows = [...seen, ...listening, ...timerRows(conversation, samples)].sort(byTime);
   return { conversation, rows, zeroNs: packets[0]?.atNs ?? rows[0]?.atNs ?? 0n };
+}
+
+/** The end of TIME_WAIT: after it neither side has a socket. */
+function timerRows(conversation: Gathered, samples: readonly Sample[]): readonly Row[] {
+  const end = timeWaitEnd(conversation, samples);
+  if (end === undefined) return [];
+  return [{ ...end, kind: "timer", states: { client: "CLOSE", server: "CLOSE" } }];
 }
 
 function byTime(a: Row, b: Row): number {
