@@ -48,8 +48,11 @@ export function startSampler(): Sampler {
 export function realtimeClock(): () => bigint {
   let offsetNs = measuredOffsetNs();
   return () => {
+    const fromMs = Date.now();
     const ns = process.hrtime.bigint() + offsetNs;
-    if (Math.abs(Number(ns / NS_PER_MS) - Date.now()) <= SET_MS) return ns;
+    const isSet =
+      ns < BigInt(fromMs - SET_MS) * NS_PER_MS || ns > BigInt(Date.now() + SET_MS) * NS_PER_MS;
+    if (!isSet) return ns;
     offsetNs = measuredOffsetNs();
     return process.hrtime.bigint() + offsetNs;
   };
@@ -57,7 +60,7 @@ export function realtimeClock(): () => bigint {
 
 const TRIES = 5;
 const NS_PER_MS = 1_000_000n;
-/** Reading two clocks takes time, more when one is interrupted in between. */
+/** Whole milliseconds, and a clock that is slowly corrected. */
 const SET_MS = 2;
 
 function measuredOffsetNs(): bigint {
