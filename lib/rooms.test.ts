@@ -37,7 +37,7 @@ const TYPES_ONLY: Readonly<Record<string, readonly string[]>> = {
 /** Package to the places that may import it. */
 const OWNERS: Readonly<Record<string, readonly string[]>> = {
   yargs: ["cmd", "lib/cli"],
-  execa: ["lib/kernel", "lib/lab", "lib/sockets/capture.ts"],
+  execa: ["lib/kernel", "lib/lab", "lib/sockets/capture.ts", "lib/trace"],
   cockatiel: ["lib/protocol"],
   "lightning-pool": ["lib/protocol"],
   chalk: ["lib/report"],

@@ -103,7 +103,15 @@ function folded(text: string, width: number): readonly string[] {
       open = `  ${word}`;
     } else open = open === "" ? word : `${open} ${word}`;
   }
-  return [...lines, open].flatMap((part) => part.match(new RegExp(`.{1,${width}}`, "g")) ?? []);
+  return [...lines, open].flatMap((part) => cut(part, width));
+}
+
+/** A word that is longer than its column is broken. */
+function cut(text: string, width: number): readonly string[] {
+  const parts = Math.ceil(text.length / width);
+  return Array.from({ length: parts }, (_, index) =>
+    text.slice(index * width, (index + 1) * width),
+  );
 }
 
 /** `read(19, 65536) = 10`, `... accept4(3) = 4 after 512 ms`. */

@@ -6,6 +6,7 @@
  * what is learnt in the middle holds for all of it.
  */
 import { readSockaddr, readSocketName } from "./endpoints.ts";
+import { happeningsIn } from "./poll-text.ts";
 import { errnoOf, returned, splitArguments, type Syscall } from "./strace.ts";
 import type { PacketEnd } from "./tcpdump.ts";
 
@@ -147,17 +148,10 @@ class Descriptors {
     }
   }
 
-  /** poll() and select() say in brackets behind the result what has happened: `1 (in [3])`, `1 ([{fd=3<...>, revents=POLLIN}])`. */
   #poll(call: Syscall, table: Table): void {
-    const outcome = /\((.*)\)$/s.exec(call.result ?? "")?.[1] ?? "";
-    for (const match of outcome.matchAll(/(?<![\w:.>-])(\d+)(?=[<\s\],])/g)) {
-      const life = table.lives.get(Number(match[1]));
-      const before = outcome.slice(0, match.index);
-      const after = outcome.slice(match.index);
-      const events =
-        /^[^{}]*?revents=([A-Z|]+)/.exec(after)?.[1] ?? /.*\b(in|out|except)\b/s.exec(before)?.[1];
-      if (life !== undefined && events !== undefined)
-        this.#found.push({ call, source: this.#source, life, events });
+    for (const { fd, events } of happeningsIn(call.result ?? "")) {
+      const life = table.lives.get(fd);
+      if (life !== undefined) this.#found.push({ call, source: this.#source, life, events });
     }
   }
 

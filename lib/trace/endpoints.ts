@@ -28,7 +28,8 @@ function readEnd(text: string): PacketEnd | undefined {
 
 /** An IPv4 address that an IPv6 socket uses travels as IPv4: so it is spelled here. */
 export function plain(address: string): string {
-  return address.replace(/^\[?(?:::ffff:(?=\d+\.))?/i, "").replace(/\]$/, "");
+  const bare = address.replace(/^\[/, "").replace(/\]$/, "");
+  return /^::ffff:\d+\./i.test(bare) ? bare.slice("::ffff:".length) : bare;
 }
 
 /** Reads the address in `{sa_family=AF_INET, sin_port=htons(4000), sin_addr=inet_addr("127.0.0.1")}`. */

@@ -158,13 +158,13 @@ function roleOf(record: SocketRecord): SocketDescriptor["role"] {
 
 /** `(r0,rb131072,t0,tb16384,f0,w0,o0,bl0,d0)`. */
 function memoryOf(skmem: string | undefined): SocketMemory | undefined {
-  const value = (name: string): number =>
-    Number(new RegExp(`[(,]${name}(\\d+)`).exec(skmem ?? "")?.[1] ?? NaN);
+  const parts = [...(skmem ?? "").matchAll(/\b([a-z]+)(\d+)/g)];
+  const values = new Map(parts.map(([, name, digits]) => [name, Number(digits)]));
   const memory = {
-    received: value("r"),
-    receiveLimit: value("rb"),
-    sent: value("w"),
-    sendLimit: value("tb"),
+    received: values.get("r") ?? NaN,
+    receiveLimit: values.get("rb") ?? NaN,
+    sent: values.get("w") ?? NaN,
+    sendLimit: values.get("tb") ?? NaN,
   };
   return Object.values(memory).some(Number.isNaN) ? undefined : memory;
 }

@@ -98,9 +98,7 @@ function isTalk(line: string): boolean {
 }
 
 function readPacket(body: string, atNs: bigint): Packet | undefined {
-  // The header of IPv6 stands on the same line.
-  const inner = body.replace(/^\((?:class|flowlabel|hlim) .*?\) (?=\S+\.\d+ > )/, "");
-  const match = ENDS.exec(inner);
+  const match = ENDS.exec(withoutHeader(body));
   if (match === null) return undefined;
   const [, fromAddress = "", fromPort, toAddress = "", toPort, rest = ""] = match;
   const ends = {
@@ -115,6 +113,17 @@ function readPacket(body: string, atNs: bigint): Packet | undefined {
   return { ...ends, ...NO_TCP, length: Number(length) };
 }
 
+/** With -v the header of IPv6 stands on the same line, in brackets that hold others. */
+function withoutHeader(body: string): string {
+  if (!/^\((?:class|flowlabel|hlim) /.test(body)) return body;
+  let depth = 0;
+  for (let at = 0; at < body.length; at += 1) {
+    if (body[at] === "(") depth += 1;
+    else if (body[at] === ")" && --depth === 0) return body.slice(at + 1).trimStart();
+  }
+  return body;
+}
+
 const NO_TCP = {
   protocol: "udp",
   flags: [],
@@ -126,8 +135,7 @@ const NO_TCP = {
 
 function readTcp(letters: string, text: string): Omit<Packet, "atNs" | "from" | "to"> {
   // Options hold commas and numbers of their own: they are taken out first.
-  const options = /, options \[([^\]]*)\]/.exec(text)?.[1] ?? "";
-  const plain = text.replace(/, options \[[^\]]*\]/, "");
+  const { options, plain } = withoutOptions(text);
   const number = (pattern: RegExp): number | undefined => {
     const digits = pattern.exec(plain)?.[1];
     return digits === undefined ? undefined : Number(digits);
@@ -144,6 +152,16 @@ function readTcp(letters: string, text: string): Omit<Packet, "atNs" | "from" | 
     window: number(/, win (\d+)/),
     options,
   };
+}
+
+const OPTIONS = ", options [";
+
+function withoutOptions(text: string): { readonly options: string; readonly plain: string } {
+  const from = text.indexOf(OPTIONS);
+  const to = from === -1 ? -1 : text.indexOf("]", from);
+  if (to === -1) return { options: "", plain: text };
+  const options = text.slice(from + OPTIONS.length, to);
+  return { options, plain: text.slice(0, from) + text.slice(to + 1) };
 }
 
 function refuse(reason: string, line: number, text: string): never {
