@@ -95,6 +95,8 @@ describe("states FILE", () => {
     const rows = "ESTAB 0      0      10.23.0.1:1024      10.0.0.1:443  \n".repeat(500_000);
     const counted = await run(["-", "--json", "--remote", "443"], { input: rows, env });
     expect(JSON.parse(counted.stdout)).toMatchObject({ counts: { ESTABLISHED: 500_000 } });
+    const explained = await run(["-", "--explain"], { input: rows, env });
+    expect(explained.stdout).toMatch(/^ +500000 {2}sockets\n +500000 {2}in all$/m);
     const endless = "x".repeat(rows.length);
     for (const flags of [[], ["--by", "state"], ["--explain"], ["--json", "--records"]])
       expect(await run(["-", ...flags], { input: endless, env })).toMatchObject({
