@@ -90,6 +90,23 @@ describe("states FILE", () => {
     expect(JSON.parse(live.stdout)).toMatchObject({ format: "procnet" });
   });
 
+  it("counts a stream that is longer than its memory, with a filter too, and ends one that has no lines", async () => {
+    const env = { NODE_OPTIONS: "--max-old-space-size=16" };
+    const rows = "ESTAB 0      0      10.23.0.1:1024      10.0.0.1:443  \n".repeat(500_000);
+    const counted = await run(["-", "--json", "--remote", "443"], { input: rows, env });
+    expect(JSON.parse(counted.stdout)).toMatchObject({ counts: { ESTABLISHED: 500_000 } });
+    const explained = await run(["-", "--explain"], { input: rows, env });
+    expect(explained.stdout).toMatch(/^ +500000 {2}sockets\n +500000 {2}in all$/m);
+    const endless = "x".repeat(rows.length);
+    for (const flags of [[], ["--by", "state"], ["--explain"], ["--json", "--records"]])
+      expect(await run(["-", ...flags], { input: endless, env })).toMatchObject({
+        code: 2,
+        stderr: expect.stringMatching(
+          /^states: no line of a known format \(line 1\): "x+…"/,
+        ) as string,
+      });
+  });
+
   it("asks a netstat that knows few options for less", async () => {
     const bin = join(folder, "bin");
     mkdirSync(bin);

@@ -87,8 +87,10 @@ const states = command({
 function lookOptions(values: Flags, io: Io): LookOptions {
   const family = values.family === undefined ? undefined : values.family === "4" ? 4 : 6;
   const where = predicateOf({ ...values, states: values.state, family });
+  // The table of --explain needs the reasons only; its JSON has every line.
+  const isEveryLineShown = values.records || (values.explain && values.json);
   return {
-    want: values.by !== undefined || values.records || values.explain ? "records" : "counts",
+    want: values.by !== undefined || isEveryLineShown ? "records" : "counts",
     details: values.by === "process" || values.records || values.pid !== undefined,
     signal: io.signal,
     endian: values.endian,

@@ -13,6 +13,8 @@ import type { CountingSink } from "./sinks.ts";
 const HEAD_LINES = 1_000;
 const MAX_LINE_CHARACTERS = 1024 * 1024;
 const CARRIAGE_RETURN = 13;
+/** What gzip begins with, read as Latin-1. */
+const GZIP = "\u001F\u008B";
 
 /** Programs that print over their own line, and old files: there a carriage return ends a line. */
 const RETURN = "\r";
@@ -187,7 +189,8 @@ export class Feed {
   #refuseAll(rest = ""): never {
     const at = this.#head.findIndex((line) => line.trim() !== "");
     const text = this.#head[at] ?? rest;
-
+    if (text.startsWith(GZIP))
+      this.#refuse("compressed data: unpack it first, for example with zcat", 0, "");
     const isBinary = /[\0-\x08\x0e-\x1a\uFFFD]/.test(text);
     const reason = isBinary ? "binary data, no table of sockets" : "no line of a known format";
     return this.#refuse(reason, Math.max(at, 0) + 1, isBinary ? text.slice(0, 20) : text);

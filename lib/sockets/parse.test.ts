@@ -1,4 +1,6 @@
+import { gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
+import { decodeText } from "./decode.ts";
 import { FORMATS } from "./formats.ts";
 import { ParseError } from "./parse-error.ts";
 import { countSockets, countStream, parseSockets, parseStream } from "./parse.ts";
@@ -24,6 +26,11 @@ describe("parseSockets", () => {
   it("refuses empty text, and says that it is empty", () => {
     expect(() => parseSockets("")).toThrow("empty text");
     expect(() => parseSockets("\n\n")).toThrow("only blank lines");
+  });
+
+  it("refuses compressed data, and says what to do", () => {
+    const text = decodeText(gzipSync(SS));
+    expect(() => parseSockets(text)).toThrow(/^compressed data: unpack it first/);
   });
 
   it("refuses binary data as such", () => {

@@ -54,12 +54,23 @@ const at = ([address, port]: readonly [string, number]): string =>
   address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
 const dotted = ([address, port]: readonly [string, number]): string => `${address}.${port}`;
 const hexPort = (port: number): string => port.toString(16).toUpperCase().padStart(4, "0");
+/** As a little-endian kernel prints it: each 32-bit word with its bytes in reverse. */
 const hexAddress = (address: string): string =>
+  (address.includes(":") ? groupsOf(address) : bytesOf(address))
+    .replaceAll(/(..)(..)(..)(..)/g, "$4$3$2$1")
+    .toUpperCase();
+const bytesOf = (address: string): string =>
   address
     .split(".")
-    .reverse()
-    .map((byte) => Number(byte).toString(16).toUpperCase().padStart(2, "0"))
+    .map((byte) => Number(byte).toString(16).padStart(2, "0"))
     .join("");
+const groupsOf = (address: string): string => {
+  const [before = [], behind = []] = address
+    .split("::")
+    .map((part) => (part === "" ? [] : part.split(":")));
+  const zeros = Array<string>(8 - before.length - behind.length).fill("0");
+  return [...before, ...zeros, ...behind].map((group) => group.padStart(4, "0")).join("");
+};
 const procCode = (state: TcpState): string => {
   const codes =
     "ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN CLOSING";
@@ -175,6 +186,7 @@ describe("any sockets, printed in a format, parse back", () => {
       shows: ["queues"],
     };
     fc.assert(fc.property(sockets(fc.ipV4()), (printed) => expectBack(printer, printed)));
+    fc.assert(fc.property(sockets(ipv6), (printed) => expectBack(printer, printed)));
   });
 
   it("tally", () => {
