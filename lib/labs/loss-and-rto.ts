@@ -15,7 +15,7 @@ import type { Bench } from "../lab/bench.ts";
 import { atLeast, atMost } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
 import { thisHost } from "../lab/hosts.ts";
-import { withSockets, type Line, type OwnSockets } from "../lab/network.ts";
+import { establishedEnds, withSockets, type Line, type OwnSockets } from "../lab/network.ts";
 
 const HELLO = "hello, TCP";
 const EVERY = 5;
@@ -100,6 +100,7 @@ async function turns(
     const lost = losses(messages);
     const echoes = bench.predict("bytes echoed", messages * HELLO.length, "TCP repairs it all");
     const errno = bench.predict("error that the program sees", "none");
+    const ends = bench.predict("ESTABLISHED, both ends", 2, "no state shows it");
     const repeated = bench.predict(
       "segments repeated (RetransSegs)",
       lost,
@@ -111,6 +112,7 @@ async function turns(
     const durations = await takeTurns(line, messages);
     echoes.measured(line.bytes);
     errno.measured(line.errno);
+    ends.measured(establishedEnds(bench));
     repeated.measured(bench.counted("TcpRetransSegs"), needless(bench));
     timed.measured(timers(bench));
     fast.measured(bench.counted("TcpExtTCPFastRetrans"));
