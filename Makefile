@@ -119,8 +119,8 @@ docs-fresh: $(BUILT)
 	node dist/docs/generate.js --check
 
 .PHONY: docs-run
-docs-run: $(BUILT) ## Run every command that stands in docs/concepts
-	node dist/docs/console.js docs/concepts/*.md
+docs-run: $(BUILT) ## Run every command that stands in the documents
+	node dist/docs/console.js docs/concepts/*.md docs/protocol-client.md docs/trace.md docs/trace/*.md
 
 .PHONY: docs-record
 docs-record: $(BUILT) ## The same, with fresh recordings of every lab, or of NAME

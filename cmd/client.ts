@@ -1,13 +1,24 @@
 #!/usr/bin/env node
 /**
- * client: one connection, or many at once: connect, send, check the echo, hold, leave in one of four ways. Or messages of JSON.
+ * client: one connection, or many at once: connect, send, check the echo, hold, leave in one of four ways. Or messages of JSON,
+ * shown, typed, or counted and timed.
  *
  * WATCH   --leave half-close against a leaking server: FIN_WAIT2 with an owner; --leave end: without one
  * CAVEAT  --leave abandon never closes; Ctrl-C ends it, and then the kernel closes
  * SEE     docs/map.md, docs/protocol-client.md
  */
-import { choice, flag, integer, optional, toggle, words, type Values } from "../lib/cli/flags.ts";
+import {
+  choice,
+  flag,
+  integer,
+  optional,
+  toggle,
+  words,
+  type Flags,
+  type Values,
+} from "../lib/cli/flags.ts";
 import type { Io } from "../lib/cli/io.ts";
+import { jsonFlags, loadFlags } from "../lib/cli/json-client-flags.ts";
 import { command, main, UsageError } from "../lib/cli/main.ts";
 import { REMOTE_RATE_PER_SECOND, resolveTarget, type Target } from "../lib/cli/target.ts";
 import { isLoopback } from "../lib/kernel/ports.ts";
@@ -19,7 +30,7 @@ import { visitsReport } from "../lib/report/visits-report.ts";
 
 const waysToLeave = Object.keys(WAYS_TO_LEAVE) as WayToLeave[];
 
-const MODES = ["visit", "demo", "interactive"] as const;
+const MODES = ["visit", "demo", "interactive", "performance"] as const;
 type Mode = (typeof MODES)[number];
 
 const common = {
@@ -43,13 +54,17 @@ const common = {
   json: toggle({ about: "Print what was seen as JSON" }),
 };
 
-const visit = {
-  connections: flag(integer(1, 100_000), 1, {
+const crowd = {
+  connections: optional(integer(1, 100_000), {
     about: "Connections at the same time",
     metavar: "N",
     env: "CONNECTIONS",
     alias: "c",
+    defaultText: "1, performance 50",
   }),
+};
+
+const visit = {
   message: flag(words, "hello, TCP", { about: "What to send", metavar: "TEXT" }),
   messages: flag(integer(0), 1, {
     about: "How many times, each after the echo of the last",
@@ -69,48 +84,46 @@ const visit = {
   }),
 };
 
-const group = "With --protocol json, demo, interactive";
-const json = {
-  "auth-token-file": optional(words, {
-    about: "Show the token in this file, or in AUTH_TOKEN",
-    metavar: "FILE",
-    group,
-  }),
-  compress: toggle({ about: "Ask for compression", group }),
-  tls: toggle({ about: "TLS, trusting the usual authorities", group }),
-  "tls-ca": optional(words, { about: "TLS, trusting these", metavar: "FILE", group }),
-  "tls-cert": optional(words, { about: "TLS with a certificate of ours", metavar: "FILE", group }),
-  "tls-key": optional(words, { about: "and its key", metavar: "FILE", group }),
+const flags = { ...common, ...crowd, ...visit, ...loadFlags, ...jsonFlags };
+type Given = Values<typeof flags>;
+
+/** Flags without a meaning. */
+const FOREIGN: Readonly<Record<Mode, Flags>> = {
+  visit: { ...loadFlags, ...jsonFlags },
+  demo: { ...crowd, ...visit, ...loadFlags },
+  interactive: { ...crowd, ...visit, ...loadFlags },
+  performance: visit,
 };
 
-const flags = { ...common, ...visit, ...json };
-type Given = Values<typeof flags>;
+const JSON_MODES = { demo: showAll, interactive: talk, performance: measure };
 
 await main(
   command({
     name: "client",
     summary: "connect, send, check the echo, leave in one of four ways; or messages of JSON",
     flags,
-    words: "[demo|interactive]",
+    words: "[demo|interactive|performance]",
     examples: [
       ["client", "one connection to 127.0.0.1:8080"],
       ["CONNECTIONS=23 client --hold-ms 5000", "23 at once, held for 5 s"],
       ["client --leave reset", "leave with a RST instead of a FIN"],
       ["client --protocol json", "every feature of server --protocol json"],
       ["client interactive", "type messages to it"],
+      ["client performance --rate 1000", "how long 1,000 requests per second take"],
     ],
     run: async (values, io, given) => {
       const mode = modeOf(values, given);
       refuseOthers(values, mode);
       // A single connection is what every program makes; only crowds need permission.
-      const isAlone = mode === "interactive" || (mode === "visit" && values.connections === 1);
+      const isAlone =
+        mode === "interactive" || (mode === "visit" && (values.connections ?? 1) === 1);
       const target = await resolveTarget(values.host, {
         allowRemote: values["allow-remote"] || isAlone,
         isInSandbox: isInSandbox(),
         isLoopback,
       });
       if (mode === "visit") return visitServer(values, target, io);
-      return (mode === "demo" ? showAll : talk)(serverOf(values, target), values, io);
+      return JSON_MODES[mode](serverOf(values, target), values, io, target);
     },
   }),
 );
@@ -127,7 +140,7 @@ function modeOf({ protocol }: Given, [word, another]: readonly string[]): Mode {
 
 /** A flag that would have no effect is a mistake of its user's. */
 function refuseOthers(values: Given, mode: Mode): void {
-  for (const [name, { default: fallback }] of Object.entries(mode === "visit" ? json : visit))
+  for (const [name, { default: fallback }] of Object.entries(FOREIGN[mode]))
     if (values[name as keyof Given] !== fallback)
       throw new UsageError(
         `--${name} has no meaning with ${mode === "visit" ? "--protocol echo" : mode}; see --help`,
@@ -135,13 +148,13 @@ function refuseOthers(values: Given, mode: Mode): void {
 }
 
 async function visitServer(values: Given, target: Target, io: Io): Promise<number> {
-  const port = values.port ?? 8_080;
+  const { port = 8_080, connections = 1 } = values;
   if (!values.json)
     io.err(
-      `client: ${values.connections} to ${target.address}:${port}, then ${values.leave}. Ctrl-C to stop.`,
+      `client: ${connections} to ${target.address}:${port}, then ${values.leave}. Ctrl-C to stop.`,
     );
   const summary = await visitAll(
-    values.connections,
+    connections,
     {
       host: target.address,
       port,
@@ -213,4 +226,41 @@ async function showAll(server: Server, values: Given, io: Io): Promise<number> {
     io.out(values.json ? JSON.stringify({ version: 1, ...step }) : demoStep(step, paint));
   }
   return isFine ? 0 : 1;
+}
+
+async function measure(server: Server, values: Given, io: Io, target: Target): Promise<number> {
+  const [{ connectOptions, told }, { measurePerformance }, report] = await Promise.all([
+    import("../lib/programs/json-client.ts"),
+    import("../lib/programs/performance.ts"),
+    import("../lib/report/performance-report.ts"),
+  ]);
+  const connect = connectOptions(server);
+  const load = {
+    connections: values.connections ?? 50,
+    inFlight: values["in-flight"],
+    contentBytes: values.bytes,
+    durationMs: values["duration-ms"],
+    warmupMs: values["warmup-ms"],
+    ratePerSecond: values.rate,
+    openPerSecond: target.isRemote ? REMOTE_RATE_PER_SECOND : Infinity,
+  };
+  if (!values.json) io.err(report.performanceOpening(`${server.host}:${server.port}`, load));
+  const isWatched = io.isTty.err && !values.json;
+  try {
+    const result = await measurePerformance({
+      ...load,
+      connect,
+      signal: io.signal,
+      onProgress: (now) => isWatched && io.live(report.progressBar(now)),
+    });
+    io.out(
+      values.json ? JSON.stringify({ version: 1, ...result }) : report.performanceReport(result),
+    );
+    const troubles = result.wrong + Object.keys({ ...result.failed, ...result.lost }).length;
+    return troubles === 0 ? 0 : 1;
+  } catch (error) {
+    if (!io.signal.aborted) throw told(error as Error, connect);
+    io.err("client: stopped before anything was measured");
+    return 1;
+  }
 }

@@ -1,6 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { sessionsOf, sessionText, withOutputs, type Step } from "./console.ts";
+import {
+  diagramsOf,
+  sessionsOf,
+  sessionText,
+  withDiagrams,
+  withOutputs,
+  type Step,
+} from "./console.ts";
 
 const DOCUMENT = `# A page
 
@@ -42,6 +49,24 @@ describe("documents whose commands are run", () => {
     const text = withOutputs(DOCUMENT, changed);
     expect(sessionsOf(text)).toEqual(changed);
     expect(text).toContain("$ this is no session");
+  });
+
+  it("have slow sessions that are only run to be recorded", () => {
+    const slow = "```console slow\n$ sleep 60\n```\n";
+    expect(sessionsOf(slow, false)).toEqual([]);
+    const [session] = sessionsOf(slow);
+    expect(session).toEqual([{ command: "sleep 60", output: "" }]);
+    expect(withOutputs(slow, [[{ command: "sleep 60", output: "done" }]])).toBe(
+      "```console slow\n$ sleep 60\ndone\n```\n",
+    );
+  });
+
+  it("have diagrams, each below the command that prints it", () => {
+    const page = "<!-- $ draw -->\n\n```mermaid\nold\n```\n\n```mermaid\nby hand\n```\n";
+    expect(diagramsOf(page)).toEqual([{ command: "draw", output: "" }]);
+    expect(withDiagrams(page, [{ command: "draw", output: "new" }])).toBe(
+      page.replace("old", "new"),
+    );
   });
 
   it("read back what they were made of, whatever was printed", () => {

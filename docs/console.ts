@@ -3,7 +3,10 @@
  *
  * A block marked `console` is a session: lines with `$ ` are commands (`> ` goes on with one), all others what they printed. Each
  * session runs in a private network of its own, as in `make shell`; what goes to stderr (progress, and how to stop) is left out. `--record` writes what was printed into the documents; without it
- * the commands are only run, and one that does not end as it says (0, or the N of a trailing `# exit N`) is an error.
+ * the commands are only run, and one that does not end as it says (0, or the N of a trailing `# exit N`) is an error. What takes
+ * a minute is marked `console slow` and run only to be recorded. A diagram stands below the command that prints it:
+ *
+ *     <!-- $ trace --mermaid -->
  *
  *     node dist/docs/console.js [--record] docs/concepts/*.md
  */
@@ -15,14 +18,17 @@ import { fileURLToPath } from "node:url";
 /** A command and what it printed, both without a newline at their ends. */
 export type Step = { readonly command: string; readonly output: string };
 
-const BLOCK = /^```console\n([^]*?)^```$/gm;
+const BLOCK = /^```console( slow)?\n([^]*?)^```$/gm;
+const DIAGRAM = /^<!-- \$ (.+) -->\n+```mermaid\n[^]*?^```$/gm;
 /** Between the outputs of two commands; the exit code of the one before stands after it. */
 const MARK = "\x1e";
-const TIME_LIMIT_MS = 60_000;
+const TIME_LIMIT_MS = 90_000;
 
-/** The sessions of a document. */
-export function sessionsOf(markdown: string): readonly (readonly Step[])[] {
-  return [...markdown.matchAll(BLOCK)].map(([, text = ""]) => stepsOf(text));
+/** The sessions of a document, those marked as slow only when asked for. */
+export function sessionsOf(markdown: string, withSlow = true): readonly (readonly Step[])[] {
+  return [...markdown.matchAll(BLOCK)]
+    .filter(([, slow]) => withSlow || slow === undefined)
+    .map(([, , text = ""]) => stepsOf(text));
 }
 
 function stepsOf(text: string): readonly Step[] {
@@ -41,9 +47,23 @@ function stepsOf(text: string): readonly Step[] {
 /** The document with other outputs in its sessions. */
 export function withOutputs(markdown: string, sessions: readonly (readonly Step[])[]): string {
   let next = 0;
-  return markdown.replace(BLOCK, () => {
+  return markdown.replace(BLOCK, (_, slow = "") => {
     const steps = sessions[next++] ?? [];
-    return `\`\`\`console\n${sessionText(steps)}\n\`\`\``;
+    return `\`\`\`console${slow}\n${sessionText(steps)}\n\`\`\``;
+  });
+}
+
+/** The commands that print the diagrams of a document. */
+export function diagramsOf(markdown: string): readonly Step[] {
+  return [...markdown.matchAll(DIAGRAM)].map(([, command = ""]) => ({ command, output: "" }));
+}
+
+/** The document with other diagrams. */
+export function withDiagrams(markdown: string, diagrams: readonly Step[]): string {
+  let next = 0;
+  return markdown.replace(DIAGRAM, (_, command: string) => {
+    const { output = "" } = diagrams[next++] ?? {};
+    return `<!-- $ ${command} -->\n\n\`\`\`mermaid\n${output}\n\`\`\``;
   });
 }
 
@@ -101,9 +121,12 @@ async function main(words: readonly string[]): Promise<void> {
   const isRecording = words.includes("--record");
   for (const file of words.filter((word) => word !== "--record")) {
     const markdown = readFileSync(file, "utf8");
-    const sessions = await inPairs(sessionsOf(markdown));
-    process.stderr.write(`${file}: ${sessions.flat().length} commands ran\n`);
-    if (isRecording) writeFileSync(file, withOutputs(markdown, sessions));
+    const sessions = await inPairs(sessionsOf(markdown, isRecording));
+    const diagrams = await inPairs(diagramsOf(markdown).map((step) => [step]));
+    const ran = sessions.flat().length + diagrams.length;
+    process.stderr.write(`${file}: ${ran} commands ran\n`);
+    if (isRecording)
+      writeFileSync(file, withDiagrams(withOutputs(markdown, sessions), diagrams.flat()));
   }
 }
 

@@ -12,6 +12,7 @@ import { format } from "prettier";
 import type { Lab } from "../lib/lab/define.ts";
 import { loadLabs } from "../lib/lab/load.ts";
 import { claimsPage, recordClaims } from "./claims-page.ts";
+import { withExamples } from "./examples.ts";
 import { withProtocolTables } from "./protocol-tables.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -21,6 +22,9 @@ const PROGRAMS = [
   ["bomb", []],
   ["multiplex", []],
   ["states", []],
+  ["trace", []],
+  ["trace", ["latency"]],
+  ["trace", ["fds"]],
   ["lab", []],
   ["lab", ["run"]],
   ["lab", ["list"]],
@@ -148,14 +152,23 @@ if (task === "--record")
   record(labs.filter(({ name }) => named.length === 0 || named.includes(name)));
 if (task === "--record-claims") await recordClaims(named);
 const readme = join(ROOT, "README.md");
-const protocol = join(ROOT, "docs/reference/protocol.md");
+/** Pages of which only what stands between markers has its home in code. */
+const WITH_MARKERS = [
+  "docs/reference/protocol.md",
+  "docs/reference/errors.md",
+  "docs/protocol-client.md",
+];
 const pages: readonly (readonly [path: string, text: string])[] = [
   [join(ROOT, "docs/reference/commands.md"), commandsPage()],
   [join(ROOT, "docs/symptoms.md"), symptomsPage(labs)],
   [join(ROOT, "docs/concepts/claims-checked.md"), claimsPage(HINT)],
   ...labs.map((lab) => [join(ROOT, "docs/labs", `${lab.name}.md`), labPage(lab)] as const),
   [readme, withLabTable(readFileSync(readme, "utf8"), labs)],
-  [protocol, withProtocolTables(readFileSync(protocol, "utf8"))],
+  ...WITH_MARKERS.map((name) => {
+    const path = join(ROOT, name);
+    const page = withProtocolTables(readFileSync(path, "utf8"));
+    return [path, withExamples(page, join(ROOT, "docs/examples"))] as const;
+  }),
 ];
 /** As `make lint` wants it. */
 const formatted = await Promise.all(

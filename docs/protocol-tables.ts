@@ -1,4 +1,5 @@
-/** protocol-tables: the tables of docs/reference/protocol.md that have their home in code: errors, limits, events, metrics. */
+/** protocol-tables: the tables of docs/reference that have their home in the code of the protocol: errors, limits, events, metrics. */
+import { CLIENT_ERRORS, type ClientErrorCode } from "../lib/protocol/json/client-errors.ts";
 import type { ServerEvent } from "../lib/protocol/json/events.ts";
 import { PROTOCOL_ERRORS } from "../lib/protocol/json/errors.ts";
 import { LIMITS, type Limits } from "../lib/protocol/json/limits.ts";
@@ -34,6 +35,32 @@ const LIMIT_ROWS: { readonly [L in keyof Limits]: readonly [about: string, flag?
     "after its last words and FIN the server goes on reading for so long, so that no reset destroys them on their way",
   ],
 };
+
+/** What becomes of the connection, and what next. */
+const CLIENT_ERROR_ROWS: Readonly<Record<ClientErrorCode, readonly [fate: string, next: string]>> =
+  {
+    CONNECT_TIMEOUT: ["was never there", "`JsonClient` tries again; `connectTimeoutMs`"],
+    REQUEST_TIMEOUT: [
+      "stays; an answer that still comes is thrown away",
+      "the request may have been carried out; `requestTimeoutMs`",
+    ],
+    CONNECTION_CLOSED: ["is gone", "`JsonClient` makes another; nothing is sent twice"],
+    PEER_SILENT: [
+      "is given up, with all requests under way",
+      "`JsonClient` makes another; `heartbeatMs`, `heartbeatTimeoutMs`",
+    ],
+    IN_FLIGHT_LIMIT: ["stays; nothing was sent", "wait for answers; `maxInFlight`"],
+    CIRCUIT_OPEN: [
+      "is not looked at",
+      "after `halfOpenAfterMs` one request is let through, and decides",
+    ],
+    POOL_QUEUE_FULL: ["all of them stay", "less at a time; `maxQueue`, `max`"],
+    POOL_TIMEOUT: [
+      "all of them stay",
+      "shorter work, or more connections; `acquireTimeoutMs`, `max`",
+    ],
+    CLIENT_CLOSED: ["has been closed by its user", "a new client or pool"],
+  };
 
 const EVENT_ROWS: Readonly<Record<ServerEvent["event"], string>> = {
   connect: "`client`, `clients` (how many there are now)",
@@ -75,6 +102,15 @@ const TABLES: Readonly<Record<string, () => string>> = {
         `\`${code}\``,
         closes ? "yes" : "no",
         about,
+      ]),
+    ),
+  clientErrors: () =>
+    table(
+      ["code", "when", "the connection", "what next"],
+      Object.entries(CLIENT_ERRORS).map(([code, about]) => [
+        `\`${code}\``,
+        about,
+        ...CLIENT_ERROR_ROWS[code as ClientErrorCode],
       ]),
     ),
   limits: () =>

@@ -12,6 +12,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "lib/protocol": [],
   "lib/cli": [],
   "lib/lab": ["lib/sockets", "lib/kernel"],
+  // Calls, packets and the socket table, recorded side by side in a sandbox.
+  "lib/trace": ["lib/sockets", "lib/kernel"],
   "lib/labs": ["lib/lab", "lib/sockets", "lib/kernel", "lib/protocol"],
   "lib/programs": ["lib/lab", "lib/sockets", "lib/kernel", "lib/protocol"],
   "lib/report": ["lib/sockets"],
@@ -23,12 +25,13 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "lib/lab",
     "lib/programs",
     "lib/report",
+    "lib/trace",
   ],
 };
 
 /** report turns the data of every room into text: it knows the 11 states, and of all else only the types. */
 const TYPES_ONLY: Readonly<Record<string, readonly string[]>> = {
-  "lib/report": ["lib/kernel", "lib/protocol", "lib/lab", "lib/programs"],
+  "lib/report": ["lib/kernel", "lib/protocol", "lib/lab", "lib/programs", "lib/trace"],
 };
 
 /** Package to the places that may import it. */

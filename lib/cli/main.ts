@@ -39,6 +39,8 @@ export type CommandGroup = {
   readonly name: string;
   readonly summary: string;
   readonly commands: readonly AnyCommand[];
+  /** What runs when the first word names none of them. */
+  readonly otherwise?: AnyCommand;
 };
 
 /** Wrong usage. `code` is stable; the message says what, and what next. */
@@ -76,12 +78,14 @@ function flushed(stream: NodeJS.WriteStream): Promise<void> {
 
 async function runGroup(group: CommandGroup, argv: readonly string[], io: Io): Promise<number> {
   const [verb, ...rest] = argv;
+  const { otherwise } = group;
+  const chosen = group.commands.find((command) => command.name.split(" ")[1] === verb);
+  if (chosen === undefined && otherwise !== undefined) return otherwise.main(argv, io);
   if (verb === undefined || verb === "--help" || verb === "help") {
     io.out(groupHelp(group));
     return verb === undefined ? 2 : 0;
   }
   if (verb === "--version") return printVersion(io);
-  const chosen = group.commands.find((command) => command.name.split(" ")[1] === verb);
   const verbs = group.commands.map((command) => command.name.split(" ")[1]).join(", ");
   if (chosen === undefined)
     throw new UsageError(`unknown command ${JSON.stringify(verb)}; there are: ${verbs}`);

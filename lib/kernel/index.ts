@@ -1,4 +1,5 @@
 /** kernel: what the kernel says, and the sandbox. */
+export * from "./built.ts";
 export * from "./counters.ts";
 export * from "./errors.ts";
 export * from "./memory.ts";

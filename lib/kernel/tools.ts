@@ -2,8 +2,9 @@
 import { accessSync, constants } from "node:fs";
 import { delimiter, join } from "node:path";
 
-/** Is there an executable of this name on the PATH? */
+/** Is there an executable of this name on the PATH, or at this path? */
 export function hasTool(name: string): boolean {
+  if (name.includes("/")) return isExecutable(name);
   return (process.env["PATH"] ?? "")
     .split(delimiter)
     .some((folder) => isExecutable(join(folder, name)));

@@ -1,10 +1,9 @@
 /**
  * program: our executables, started the way a user would: in processes of their own.
  */
-import { existsSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import type { Readable } from "node:stream";
 import { execa } from "execa";
+import { builtCommand } from "../kernel/built.ts";
 import { NeedsError } from "../kernel/errors.ts";
 
 /** The executables that labs start. */
@@ -20,20 +19,12 @@ export type ProgramOptions = {
 
 /** The command line of an executable. */
 export function programCommand(name: ProgramName): readonly string[] {
-  return node(`cmd/${name}`);
+  return builtCommand(`cmd/${name}`);
 }
 
 /** The command line of a part of this room that runs as a program of its own. */
 export function partCommand(name: "arm-main" | "shell-main"): readonly string[] {
-  return node(`lib/lab/${name}`);
-}
-
-/** Programs run as built by `make build`, also when this file itself is source. */
-function node(program: string): readonly string[] {
-  const root = import.meta.url.endsWith(".ts") ? "../../dist/" : "../../";
-  const path = fileURLToPath(new URL(`${root}${program}.js`, import.meta.url));
-  if (!existsSync(path)) throw new NeedsError(`${path} is missing: make build`);
-  return [process.execPath, path];
+  return builtCommand(`lib/lab/${name}`);
 }
 
 /** A program under way. */

@@ -5,7 +5,10 @@
  * and client reach together, but a server that stalls is asked less while it does, so latencies look better than those that
  * independent users would see (coordinated omission). With a rate, requests are due at fixed instants, and each latency counts from the
  * instant at which it was due, whether it could be sent then or not.
+ *
+ * A connection that is lost is not opened again; when none is left the run ends.
  */
+import { once } from "node:events";
 import { createHistogram, performance, type RecordableHistogram } from "node:perf_hooks";
 import { setTimeout as pause } from "node:timers/promises";
 import {
@@ -14,10 +17,10 @@ import {
   type Prepared,
 } from "../protocol/json/client-connection.ts";
 import { openConnection, type ConnectOptions } from "../protocol/json/connect.ts";
+import type { Message } from "../protocol/json/messages.ts";
 
-/** What to do. Times in milliseconds. */
-export type PerformanceOptions = {
-  readonly connect: ConnectOptions;
+/** What to ask a server for. Times in milliseconds. */
+export type Load = {
   readonly connections: number;
   /** Requests under way on each connection; with a rate: at most. */
   readonly inFlight: number;
@@ -30,6 +33,12 @@ export type PerformanceOptions = {
   readonly ratePerSecond: number;
   /** How fast connections are opened, per second; Infinity for as fast as it goes. */
   readonly openPerSecond: number;
+};
+
+/** Where, and until when. */
+export type PerformanceOptions = Load & {
+  readonly connect: ConnectOptions;
+  /** Ends it early: what was measured until then is the result. */
   readonly signal: AbortSignal;
   /** Told now and then. */
   readonly onProgress?: (progress: PerformanceProgress) => void;
@@ -51,13 +60,20 @@ export type PerformanceResult = {
   readonly durationMs: number;
   readonly answered: number;
   readonly perSecond: number;
-  /** Errors by code. */
+  /** Requests without an answer, by the code of the error, warm-up included. */
   readonly failed: Readonly<Record<string, number>>;
-  /** Answers that were not what was sent. */
+  /** Connections that were not there any more at the end, by the code of the error. */
+  readonly lost: Readonly<Record<string, number>>;
+  /** Answers that were not what was sent, warm-up included. */
   readonly wrong: number;
   readonly latencyMs: Latency | undefined;
-  /** What the server has counted between its first and its last statistics, those two requests not counted; other clients are in it. */
-  readonly serverCounted: number;
+  /** With a rate: requests that were due, and for which no lane became free before the end. They are in no latency. */
+  readonly unsent: number;
+  /**
+   * What the server has counted between its first and its last statistics, those two requests not counted; other clients are in it.
+   * Undefined when it could not be asked at the end.
+   */
+  readonly serverCounted: number | undefined;
   /** What this side sent in the same time, warm-up included. */
   readonly sent: number;
   /** Share of one core that this process used, and that was left to nobody: at 1 the client is the limit. */
@@ -68,7 +84,7 @@ export type Latency = Readonly<
   Record<"min" | "mean" | "p50" | "p90" | "p99" | "p999" | "max", number>
 >;
 
-/** Runs it. Rejects when a connection cannot be opened; what fails later is counted. */
+/** Runs it. Rejects when a connection cannot be opened, or with AbortError when it is stopped before; what fails later is counted. */
 export async function measurePerformance(options: PerformanceOptions): Promise<PerformanceResult> {
   const clients: ClientConnection[] = [];
   try {
@@ -78,13 +94,17 @@ export async function measurePerformance(options: PerformanceOptions): Promise<P
     const before = await first.request({ type: "get_stats" });
     const run = new Run(options, clients);
     await run.finish();
-    const after = await first.request({ type: "get_stats" });
-    return {
-      ...run.result(),
-      serverCounted: after.total_messages - before.total_messages - 1,
-    };
+    const after = await clients
+      .find(({ isOpen }) => isOpen)
+      ?.request({ type: "get_stats" }, options.signal.aborted ? GRACE_MS : undefined)
+      .catch(() => undefined);
+    const serverCounted = after && after.total_messages - before.total_messages - 1;
+    return { ...run.result(), lost: await lostOf(clients), serverCounted };
   } finally {
-    await Promise.all(clients.map((client) => client.close()));
+    // Whoever has stopped it does not want to wait for what is still under way.
+    const end = (client: ClientConnection): unknown =>
+      options.signal.aborted ? client.destroy() : client.close();
+    await Promise.all(clients.map(end));
   }
 }
 
@@ -99,10 +119,35 @@ async function openAll(
     const dueMs = (clients.length / openPerSecond) * 1_000 - (performance.now() - startMs);
     if (dueMs > 0) await pause(dueMs, undefined, { signal });
     const many = openPerSecond === Infinity ? Math.min(AT_ONCE, connections - clients.length) : 1;
-    clients.push(
-      ...(await Promise.all(Array.from({ length: many }, () => openConnection(connect)))),
+    const opened = await Promise.allSettled(
+      Array.from({ length: many }, () => openConnection(connect)),
     );
+    // Those that have come about are ended by the caller, too, when one has not.
+    for (const one of opened) if (one.status === "fulfilled") clients.push(one.value);
+    for (const one of opened) if (one.status === "rejected") throw one.reason;
   }
+}
+
+/** Stopped early: for so long it waits for answers. */
+const GRACE_MS = 1_000;
+
+async function longAfter(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) await once(signal, "abort");
+  await pause(GRACE_MS, undefined, { ref: false });
+}
+
+/** Who asks on a connection that has ended is told why it has. */
+async function lostOf(clients: readonly ClientConnection[]): Promise<Record<string, number>> {
+  const lost: Record<string, number> = {};
+  for (const client of clients)
+    if (!client.isOpen)
+      await client.request({ type: "ping" }).catch((error: unknown) => tally(lost, error));
+  return lost;
+}
+
+function tally(counts: Record<string, number>, error: unknown): void {
+  const { code = String(error) } = error as { code?: string };
+  counts[code] = (counts[code] ?? 0) + 1;
 }
 
 const NS_PER_MS = 1e6;
@@ -123,6 +168,7 @@ class Run {
   #answered = 0;
   #wrong = 0;
   #sent = 0;
+  #unsent = 0;
   #lastMs: number;
   #cpu: NodeJS.CpuUsage | undefined;
   #clientCpu = 0;
@@ -144,7 +190,9 @@ class Run {
     const timer = setInterval(() => onProgress?.(this.#progress()), PROGRESS_MS);
     const cpuTimer = setTimeout(() => (this.#cpu = process.cpuUsage()), this.#options.warmupMs);
     try {
-      await (this.#options.ratePerSecond > 0 ? this.#atRate() : this.#asFastAsPossible());
+      const isAtRate = this.#options.ratePerSecond > 0;
+      const lanes = isAtRate ? this.#atRate() : this.#asFastAsPossible();
+      await Promise.race([lanes, longAfter(this.#options.signal)]);
     } finally {
       clearInterval(timer);
       clearTimeout(cpuTimer);
@@ -155,7 +203,7 @@ class Run {
     }
   }
 
-  result(): Omit<PerformanceResult, "serverCounted"> {
+  result(): Omit<PerformanceResult, "lost" | "serverCounted"> {
     const { connections, inFlight, contentBytes, ratePerSecond } = this.#options;
     const durationMs = Math.max(1, this.#lastMs - this.#measureMs);
     return {
@@ -170,6 +218,7 @@ class Run {
       wrong: this.#wrong,
       latencyMs: latencyOf(this.#histogram),
       sent: this.#sent,
+      unsent: this.#unsent,
       clientCpu: this.#clientCpu,
     };
   }
@@ -190,7 +239,7 @@ class Run {
 
   async #asFastAsPossible(): Promise<void> {
     const lane = async (client: ClientConnection): Promise<void> => {
-      while (!this.#isOver && client.isOpen) await this.#one(client, performance.now());
+      while (client.isOpen && !this.#isOver) await this.#one(client, performance.now());
     };
     const lanes = this.#clients.flatMap((client) =>
       Array.from({ length: this.#options.inFlight }, () => lane(client)),
@@ -202,50 +251,48 @@ class Run {
   async #atRate(): Promise<void> {
     const { ratePerSecond, inFlight, signal } = this.#options;
     const idle = this.#clients.flatMap((client) => Array.from({ length: inFlight }, () => client));
-    const waiting: number[] = [];
     const underWay = new Set<Promise<void>>();
+    let taken = 0;
+    const dueMs = (): number => this.#startMs + (taken / ratePerSecond) * 1_000;
     const serve = (): void => {
-      while (waiting.length > 0) {
+      for (const untilMs = Math.min(performance.now(), this.#endMs); dueMs() <= untilMs;) {
         const client = idle.pop();
         if (client === undefined) return;
-        const dueMs = waiting.shift() ?? 0;
-        const request = this.#one(client, dueMs).then(() => {
+        if (!client.isOpen) continue;
+        const request = this.#one(client, dueMs()).then(() => {
           underWay.delete(request);
-          if (client.isOpen) idle.unshift(client);
-          serve();
+          idle.unshift(client);
+          if (!this.#isOver) serve();
         });
         underWay.add(request);
+        taken += 1;
       }
     };
-    for (let count = 0; !this.#isOver;) {
-      const now = performance.now();
-      for (; this.#startMs + (count / ratePerSecond) * 1_000 <= now; count += 1)
-        waiting.push(this.#startMs + (count / ratePerSecond) * 1_000);
+    while (!this.#isOver && this.#clients.some(({ isOpen }) => isOpen)) {
       serve();
       await pause(1, undefined, { signal }).catch(() => undefined);
     }
-    while (underWay.size > 0) await Promise.all(underWay);
+    serve();
+    const lateMs = Math.min(performance.now(), this.#endMs) - dueMs();
+    this.#unsent = Math.max(0, Math.floor((lateMs * ratePerSecond) / 1_000) + 1);
+    await Promise.all(underWay);
   }
 
   async #one(client: ClientConnection, dueMs: number): Promise<void> {
     this.#sent += 1;
-    let code: string | undefined;
-    let isRight = true;
+    let answer: Message;
     try {
-      const answer = await client.requestPrepared(this.#request);
-      isRight = this.#content === "" || answer["content"] === this.#content;
+      answer = await client.requestPrepared(this.#request);
     } catch (error) {
-      code = (error as { code?: string }).code ?? String(error);
+      tally(this.#failed, error);
+      return;
     }
     const now = performance.now();
+    if (this.#content !== "" && answer["content"] !== this.#content) this.#wrong += 1;
     if (dueMs < this.#measureMs) return;
     this.#lastMs = now;
-    if (code !== undefined) this.#failed[code] = (this.#failed[code] ?? 0) + 1;
-    else {
-      this.#answered += 1;
-      if (!isRight) this.#wrong += 1;
-      this.#histogram.record(Math.max(1, Math.round((now - dueMs) * NS_PER_MS)));
-    }
+    this.#answered += 1;
+    this.#histogram.record(Math.max(1, Math.round((now - dueMs) * NS_PER_MS)));
   }
 }
 

@@ -29,7 +29,8 @@ export const SOURCE_BLIND_SPOTS: Readonly<Record<Source, readonly string[]>> = {
     "Only this network namespace; bound but unused sockets are not listed.",
   ],
   counters: [
-    "ESTABLISHED and TIME_WAIT, or where there are more of them CLOSE_WAIT and FIN_WAIT2, are what remains of CurrEstab, tw and inuse.",
+    "Of ESTABLISHED and CLOSE_WAIT one is what remains of CurrEstab, not listed.",
+    "Of TIME_WAIT and FIN_WAIT2 one is what remains of tw and inuse, not listed.",
     "Three readings, not one instant: sockets that change meanwhile may count twice.",
   ],
 };

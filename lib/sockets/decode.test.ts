@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ByteDecoder, decodeText } from "./decode.ts";
 
@@ -16,6 +17,38 @@ describe("decodeText", () => {
     expect(decodeText(Buffer.from([0x41, 0x42, 0x48, 0x99, 0x52]))).toBe("ABH\u0099R");
   });
 
+  it("reads a table in any encoding, however its bytes are cut", () => {
+    const line = fc.string({
+      unit: fc.constantFrom("t", "0", " ", "Ö", "€", "𝄞", "\n"),
+      maxLength: 40,
+    });
+    const encodings = fc.constantFrom(
+      (text: string) => Buffer.from(text),
+      (text: string) => Buffer.from(`\uFEFF${text}`),
+      (text: string) => Buffer.from(`\uFEFF${text}`, "utf16le"),
+      (text: string) => Buffer.from(`\uFEFF${text}`, "utf16le").swap16(),
+      (text: string) => Buffer.from(text, "utf16le"),
+      (text: string) => Buffer.from(text, "utf16le").swap16(),
+    );
+    fc.assert(
+      fc.property(line, encodings, fc.integer({ min: 1, max: 9 }), (text, encode, size) => {
+        expect(inPieces(encode(`TCP ${text}`), size)).toBe(`TCP ${text}`);
+      }),
+    );
+  });
+
+  it("loses no byte of what is in no known encoding, however it is cut", () => {
+    const byte = fc.constantFrom(0x41, 0x80, 0x99, 0xc3, 0xe2, 0xf0, 0xff);
+    fc.assert(
+      fc.property(fc.array(byte), fc.integer({ min: 1, max: 5 }), (bytes, size) => {
+        // 0xFF alone is in no UTF-8: all behind it is Latin-1, byte for byte.
+        const text = inPieces(Uint8Array.from([0x54, 0x43, 0x50, 0x20, 0xff, ...bytes]), size);
+        expect(text).toBe(`TCP \u00FF${Buffer.from(bytes).toString("latin1")}`);
+      }),
+    );
+    expect(decodeText(Uint8Array.of(0x54, 0x43, 0x50, 0x20, 0xc3))).toBe("TCP \u00C3");
+  });
+
   it("joins a character that two pieces share", () => {
     const decoder = new ByteDecoder();
     const bytes = Buffer.from("aÖb");
@@ -24,3 +57,11 @@ describe("decodeText", () => {
     ).toBe("aÖb");
   });
 });
+
+function inPieces(bytes: Uint8Array, size: number): string {
+  const decoder = new ByteDecoder();
+  let text = "";
+  for (let at = 0; at < bytes.length; at += size)
+    text += decoder.push(bytes.subarray(at, at + size));
+  return text + decoder.finish();
+}

@@ -7,39 +7,75 @@
 import { isAscii } from "node:buffer";
 import { TextDecoder } from "node:util";
 
-/** Decodes bytes that arrive in pieces. */
+type Encoding = "utf-8" | "utf-16le" | "utf-16be";
+
+/** So many bytes tell the encoding. */
+const SIGNATURE_BYTES = 4;
+const NOTHING = new Uint8Array();
+
+/** Decodes bytes that arrive in pieces of any size. What is no UTF-8 is read as Latin-1 from the piece on that shows it. */
 export class ByteDecoder {
-  #decoder: TextDecoder | undefined;
+  #encoding: Encoding | undefined;
+  #utf16: TextDecoder | undefined;
   #isLatin1 = false;
+  /** Bytes that wait for those behind them: the first few of all, or of a character. */
+  #held: Uint8Array = NOTHING;
 
   /** The text of the next bytes. A character that they end in the middle of comes with the next call. */
   push(bytes: Uint8Array): string {
-    if (bytes.length === 0) return "";
-    if (this.#decoder === undefined) {
-      const encoding = encodingOf(bytes);
-      if (encoding === "utf-8" && !this.#isLatin1 && isAscii(bytes)) return latin1(bytes);
-      this.#decoder = new TextDecoder(encoding, { fatal: encoding === "utf-8" });
-    }
-    return this.#decode(bytes, true);
+    return this.#decode(bytes, false);
   }
 
   /** What is left: a character that never ended. */
   finish(): string {
-    return this.#decoder === undefined || this.#isLatin1
-      ? ""
-      : this.#decode(new Uint8Array(), false);
+    const rest = this.#decode(NOTHING, true);
+    return rest + (this.#utf16?.decode() ?? "");
   }
 
-  #decode(bytes: Uint8Array, stream: boolean): string {
-    if (!this.#isLatin1) {
-      try {
-        return this.#decoder?.decode(bytes, { stream }) ?? "";
-      } catch {
-        this.#isLatin1 = true;
+  #decode(next: Uint8Array, isLast: boolean): string {
+    const bytes = this.#held.length === 0 ? next : Buffer.concat([this.#held, next]);
+    this.#held = NOTHING;
+    if (this.#encoding === undefined) {
+      if (bytes.length < SIGNATURE_BYTES && !isLast) {
+        this.#held = bytes;
+        return "";
       }
+      this.#encoding = encodingOf(bytes);
+      if (this.#encoding !== "utf-8") this.#utf16 = new TextDecoder(this.#encoding);
+      else if (startsWithMark(bytes)) return this.#utf8(bytes.subarray(3), isLast);
     }
-    return latin1(bytes);
+    return this.#utf16?.decode(bytes, { stream: true }) ?? this.#utf8(bytes, isLast);
   }
+
+  #utf8(bytes: Uint8Array, isLast: boolean): string {
+    if (this.#isLatin1 || isAscii(bytes)) return latin1(bytes);
+    const whole = isLast ? bytes.length : bytes.length - unfinished(bytes);
+    try {
+      const text = UTF8.decode(bytes.subarray(0, whole));
+      this.#held = bytes.subarray(whole);
+      return text;
+    } catch {
+      this.#isLatin1 = true;
+      return latin1(bytes);
+    }
+  }
+}
+
+const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+function startsWithMark(bytes: Uint8Array): boolean {
+  return bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf;
+}
+
+/** How many bytes at the end begin a character of UTF-8 that goes on behind them. */
+function unfinished(bytes: Uint8Array): number {
+  for (let back = 1; back <= 3; back += 1) {
+    const byte = bytes.at(-back) ?? 0;
+    const isLead = byte >= 0xc0;
+    if (isLead) return (byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2) > back ? back : 0;
+    if (byte < 0x80) return 0;
+  }
+  return 0;
 }
 
 /** Decodes a whole text. */
@@ -56,7 +92,7 @@ export async function* decodeStream(pieces: AsyncIterable<Uint8Array>): AsyncGen
 }
 
 /** By its byte order mark; or, without one, UTF-16 where every other of the first bytes is zero. */
-function encodingOf(bytes: Uint8Array): "utf-8" | "utf-16le" | "utf-16be" {
+function encodingOf(bytes: Uint8Array): Encoding {
   const [first, second] = bytes;
   if (first === 0xff && second === 0xfe) return "utf-16le";
   if (first === 0xfe && second === 0xff) return "utf-16be";
@@ -64,7 +100,7 @@ function encodingOf(bytes: Uint8Array): "utf-8" | "utf-16le" | "utf-16be" {
   return ZEROS.get(zeros) ?? "utf-8";
 }
 
-const ZEROS: ReadonlyMap<string, "utf-16le" | "utf-16be"> = new Map([
+const ZEROS: ReadonlyMap<string, Encoding> = new Map([
   ["x0x0", "utf-16le"],
   ["0x0x", "utf-16be"],
 ]);

@@ -4,6 +4,7 @@
  * Until a line is recognised the lines are held back, then the reader gets them all. After that nothing is kept but the
  * piece of a line that has not ended yet.
  */
+import { foreignFormat } from "./foreign.ts";
 import { ParseError } from "./parse-error.ts";
 import type { Format, ParseOptions, Reader } from "./reader.ts";
 import type { CountingSink } from "./sinks.ts";
@@ -13,10 +14,15 @@ const HEAD_LINES = 1_000;
 const MAX_LINE_CHARACTERS = 1024 * 1024;
 const CARRIAGE_RETURN = 13;
 
+/** Programs that print over their own line, and old files: there a carriage return ends a line. */
+const RETURN = "\r";
+
 /** What a feed reads, and how. */
 export type FeedOptions = ParseOptions & {
   /** The formats that the text may have. */
   readonly formats: readonly Format[];
+  /** All that there are, for lines that belong to another. Default none. */
+  readonly others?: readonly Format[];
   /** What was asked for, for messages: `auto`, `netstat`. */
   readonly asked: string;
   readonly sink: CountingSink;
@@ -33,8 +39,11 @@ export class Feed {
   #reader: Reader | undefined;
   #head: string[] = [];
   #headCharacters = 0;
-  #rest = "";
+  /** The line that has not ended yet, as it came: joined once, or a line in many small pieces would be copied for each. */
+  #rest: string[] = [];
+  #restCharacters = 0;
   #piece = "";
+  #hasReturns = false;
   #number = 0;
   readonly #bounds = { start: 0, end: 0, line: 0 };
 
@@ -50,24 +59,54 @@ export class Feed {
   }
 
   push(piece: string): void {
-    const text = this.#rest === "" ? piece : this.#rest + piece;
-    this.#piece = text;
-    this.#reader?.piece?.(text);
+    if (piece.includes("\n")) this.#lines(this.#takeRest() + piece);
+    else this.#keep(piece);
+  }
+
+  /** Reads all lines that end in `text`. */
+  #lines(text: string): void {
+    this.#announce(text);
     let start = 0;
     for (let newline = text.indexOf("\n"); newline !== -1; newline = text.indexOf("\n", start)) {
       this.#line(text, start, newline);
       start = newline + 1;
     }
-    this.#rest = text.slice(start);
-    if (this.#rest.length <= MAX_LINE_CHARACTERS) return;
-    if (this.#reader === undefined) this.#refuseAll();
-    this.#refuse("a line of more than 1 MiB", this.#number + 1, this.#rest);
+    this.#keep(text.slice(start));
+  }
+
+  #announce(text: string): void {
+    this.#piece = text;
+    this.#hasReturns = text.includes(RETURN);
+    this.#reader?.piece?.(text);
+  }
+
+  #keep(piece: string): void {
+    if (piece === "") return;
+    this.#rest.push(piece);
+    this.#restCharacters += piece.length;
+    if (this.#restCharacters > MAX_LINE_CHARACTERS) this.#refuseLong(this.#takeRest());
+  }
+
+  #takeRest(): string {
+    const rest = this.#rest.length === 1 ? this.#rest[0] : this.#rest.join("");
+    this.#rest = [];
+    this.#restCharacters = 0;
+    return rest ?? "";
+  }
+
+  /** Here and not only for what is kept: what is refused must not depend on how the text was cut. */
+  #refuseLong(text: string): never {
+    if (this.#reader === undefined) this.#refuseAll(text);
+    return this.#refuse("a line of more than 1 MiB", this.#number + 1, text);
   }
 
   /** Reads what is left and says which format it was: undefined when there was no line but blank ones. */
   finish(): Format | undefined {
-    if (this.#rest !== "") this.#line(this.#rest, 0, this.#rest.length);
-    this.#rest = "";
+    const rest = this.#takeRest();
+    if (rest !== "") {
+      this.#announce(rest);
+      this.#line(rest, 0, rest.length);
+    }
     if (this.#reader === undefined && this.#head.some((line) => line.trim() !== ""))
       this.#refuseAll();
     if (this.#reader === undefined) this.#open(undefined);
@@ -76,8 +115,16 @@ export class Feed {
   }
 
   #line(text: string, start: number, newline: number): void {
-    const hasReturn = newline > start && text.charCodeAt(newline - 1) === CARRIAGE_RETURN;
-    const end = hasReturn ? newline - 1 : newline;
+    if (newline - start > MAX_LINE_CHARACTERS) this.#refuseLong(text.slice(start, newline));
+    let end = newline;
+    while (end > start && text.charCodeAt(end - 1) === CARRIAGE_RETURN) end -= 1;
+    if (this.#hasReturns && text.slice(start, end).includes(RETURN))
+      for (const line of text.slice(start, end).split(RETURN))
+        this.#plainLine(line, 0, line.length);
+    else this.#plainLine(text, start, end);
+  }
+
+  #plainLine(text: string, start: number, end: number): void {
     this.#number += 1;
     if (this.#reader === undefined) {
       this.#headLine(text.slice(start, end));
@@ -117,6 +164,7 @@ export class Feed {
     const head = this.#head;
     this.#head = [];
     this.#format = format;
+    if (format !== undefined) this.#sink.inspect = this.#inspector(format);
     this.#reader = format?.open(this.#sink, this.#options);
     this.#reader?.piece?.(this.#piece);
     head.forEach((line, index) => {
@@ -125,9 +173,20 @@ export class Feed {
     });
   }
 
-  #refuseAll(): never {
+  #inspector(own: Format): CountingSink["inspect"] {
+    const { others } = this.#options;
+    if (others === undefined) return undefined;
+    return (line, reason, text) => {
+      const other = foreignFormat(text, reason, { own, others });
+      if (other === undefined) return;
+      this.#refuse(`a line of ${other.name} here: two captures in one text?`, line, text);
+    };
+  }
+
+  /** @param rest - the line that was not read any more. */
+  #refuseAll(rest = ""): never {
     const at = this.#head.findIndex((line) => line.trim() !== "");
-    const text = this.#head[at] ?? this.#rest;
+    const text = this.#head[at] ?? rest;
 
     const isBinary = /[\0-\x08\x0e-\x1a\uFFFD]/.test(text);
     const reason = isBinary ? "binary data, no table of sockets" : "no line of a known format";

@@ -1,7 +1,14 @@
 /** sockets: what the tools say. Text becomes SocketRecords, records become StateCounts. Pure, except capture.ts. */
 export * from "./record.ts";
 export { ParseError, type ParseTrouble } from "./parse-error.ts";
-export { parseSockets, parseNetstat, parseLsof, countSockets, countStream } from "./parse.ts";
+export {
+  parseSockets,
+  parseNetstat,
+  parseLsof,
+  parseStream,
+  countSockets,
+  countStream,
+} from "./parse.ts";
 export type { ParsedText, ReadOptions, Tally } from "./reading.ts";
 export { parseSs } from "./ss.ts";
 export { parseProcNet } from "./proc-net.ts";

@@ -1,22 +1,7 @@
 /** lines: finding lines and words by scanning, so that 10 MB of text never become an array of strings. */
 
-const CARRIAGE_RETURN = 13;
 const SPACE = 32;
 const TAB = 9;
-
-/**
- * Calls `visit` with the bounds of every line of `text`, without its line end (`\n` or `\r\n`). A last line without a
- * line end counts; the nothing after the last line end does not.
- */
-export function eachLine(text: string, visit: (start: number, end: number) => void): void {
-  let start = 0;
-  while (start < text.length) {
-    const newline = text.indexOf("\n", start);
-    const end = newline === -1 ? text.length : newline;
-    visit(start, end > start && text.charCodeAt(end - 1) === CARRIAGE_RETURN ? end - 1 : end);
-    start = end + 1;
-  }
-}
 
 /** Is this a space or a tab? */
 export function isBlank(code: number): boolean {

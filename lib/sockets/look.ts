@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { SOURCE_BLIND_SPOTS, type Source } from "./blind-spots.ts";
 import { capture, CaptureError, type AskedSource } from "./capture.ts";
 import { decodeStream } from "./decode.ts";
-import { countStream, parseSockets } from "./parse.ts";
+import { countStream, parseStream } from "./parse.ts";
 import type { ParseOptions } from "./reader.ts";
 import type { ParsedText, Tally } from "./reading.ts";
 import type { SocketRecord, StateCounts } from "./record.ts";
@@ -125,9 +125,7 @@ export async function lookAtFile(
     const tally = await countStream(text, format, options);
     return { tally, from, blindSpots: [], notes: tally.notes };
   }
-  const pieces: string[] = [];
-  for await (const piece of text) pieces.push(piece);
-  const table = parseSockets(pieces.join(""), format, options);
+  const table = await parseStream(text, format, options);
   return { tally: table, ...recordsOf(table), from, blindSpots: [], notes: table.notes };
 }
 

@@ -22,9 +22,11 @@ export const lsofFields: Format = {
   open: (sink) => new LsofFieldsReader(sink),
 };
 
+type Line = { readonly text: string; readonly number: number };
+
 type File = {
   readonly fields: Map<string, string>;
-  readonly lines: { readonly text: string; readonly number: number }[];
+  readonly lines: Line[];
 };
 
 class LsofFieldsReader implements Reader {
@@ -54,32 +56,29 @@ class LsofFieldsReader implements Reader {
     this.#closeFile();
   }
 
-  #field(field: string, line: { text: string; number: number }): void {
+  #field(field: string, line: Line): void {
     const key = field.slice(0, 1);
     const value = field.slice(1);
-    if (!/[a-zA-Z]/.test(key))
-      throw new ParseError({
-        format: "lsof-fields",
-        reason: "no field of lsof -F",
-        line: line.number,
-        text: line.text,
-      });
+    if (!/[a-zA-Z]/.test(key)) refuse("no field of lsof -F", line);
     if (key === "p") {
-      this.#closeFile();
+      this.#closeFile(line);
       this.#process = new Map([["p", value]]);
     } else if (PROCESS_FIELDS.has(key)) this.#process.set(key, value);
     else this.#fileField(key, value, line);
   }
 
-  #fileField(key: string, value: string, line: { text: string; number: number }): void {
+  #fileField(key: string, value: string, line: Line): void {
     const name = key === "T" ? `T${value.slice(0, 3)}` : key;
-    if (key === "f" || this.#file.fields.has(name)) this.#closeFile();
+    if (key === "f" || this.#file.fields.has(name)) this.#closeFile(line);
     this.#file.fields.set(name, key === "T" ? value.slice(3) : value);
     if (this.#file.lines.at(-1)?.number !== line.number) this.#file.lines.push(line);
   }
 
-  #closeFile(): void {
+  /** @param next - the line that opens the next descriptor: with -F0 too each has a line of its own. */
+  #closeFile(next?: Line): void {
     const { fields, lines } = this.#file;
+    if (next !== undefined && lines.at(-1)?.number === next.number)
+      refuse("two descriptors in one line", next);
     this.#file = { fields: new Map(), lines: [] };
     const [first, ...rest] = lines;
     if (first === undefined) return;
@@ -89,10 +88,7 @@ class LsofFieldsReader implements Reader {
     for (const { number, text } of rest) this.#sink.skip(number, SKIP.details, text);
   }
 
-  #record(
-    fields: ReadonlyMap<string, string>,
-    line: { text: string; number: number },
-  ): SocketRecord | string {
+  #record(fields: ReadonlyMap<string, string>, line: Line): SocketRecord | string {
     const reason = noRecordReason(fields);
     if (reason !== undefined) return reason;
     const type = fields.get("t");
@@ -139,17 +135,13 @@ function noRecordReason(fields: ReadonlyMap<string, string>): string | undefined
   return fields.has("n") ? undefined : "no name: lsof -F was not asked for n";
 }
 
-function stateOf(
-  word: string | undefined,
-  line: { text: string; number: number },
-): SocketRecord["state"] {
+function stateOf(word: string | undefined, line: Line): SocketRecord["state"] {
   const state = word === undefined ? undefined : stateNamed(word);
   if (word !== undefined && state === undefined)
-    throw new ParseError({
-      format: "lsof-fields",
-      reason: `unknown state ${JSON.stringify(word)}`,
-      line: line.number,
-      text: line.text,
-    });
+    refuse(`unknown state ${JSON.stringify(word)}`, line);
   return state;
+}
+
+function refuse(reason: string, { text, number }: Line): never {
+  throw new ParseError({ format: "lsof-fields", reason, line: number, text });
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { parseLsof } from "./parse.ts";
+import { countSockets, parseLsof } from "./parse.ts";
 
 describe("parseLsof, table", () => {
   it("reads process, descriptor, endpoints and state", () => {
@@ -29,6 +29,17 @@ node      4     1000   28u  IPv6 111462      0t0  UDP *:5353
         state: "ESTABLISHED",
       }),
       expect.objectContaining({ protocol: "udp", state: undefined }),
+    ]);
+  });
+
+  it("notes shared sockets of a list of any length, as far as its memory goes", () => {
+    const row = (pid: number, device: number): string =>
+      `node ${pid} 1000 19u IPv4 ${device} 0t0 TCP 127.0.0.1:35603 (LISTEN)\n`;
+    const rows = Array.from({ length: 100_001 }, (_, device) => row(4, device)).join("");
+    const { counts, notes } = countSockets(`${rows}${row(5, 0)}${row(5, 100_000)}`, "lsof");
+    expect(counts.LISTEN).toBe(100_003);
+    expect(notes).toEqual([
+      "lsof lists descriptors: at least 1 shared socket is counted once for each holder",
     ]);
   });
 

@@ -31,10 +31,14 @@ const TYPES: ReadonlyMap<string, 4 | 6 | undefined> = new Map([
 /** FD column: a number, an access mode and a lock. */
 const FD = /^(\d+)[ruw-]?[A-Za-z]?$/;
 
+/** Holders are counted for so many sockets: a list of any length is read in constant memory. */
+const MAX_DEVICES = 100_000;
+
 class LsofReader implements Reader {
   readonly #sink: Sink;
-  /** Descriptors seen: with TID a row is repeated for every thread. */
+  /** Descriptors of the process that is being listed: with TID a row is repeated for every thread. */
   readonly #seen = new Set<string>();
+  #pid = 0;
   readonly #holders = new Map<string, number>();
   #hasThreads = false;
 
@@ -56,18 +60,23 @@ class LsofReader implements Reader {
   end(): void {
     const shared = [...this.#holders.values()].filter((count) => count > 1).length;
     if (shared === 0) return;
+    const least = this.#holders.size < MAX_DEVICES ? "" : "at least ";
     const sockets = shared === 1 ? "1 shared socket is" : `${shared} shared sockets are`;
-    this.#sink.note(`lsof lists descriptors: ${sockets} counted once for each holder`);
+    this.#sink.note(`lsof lists descriptors: ${least}${sockets} counted once for each holder`);
   }
 
   #countHolder(device: string): void {
-    if (device !== "") this.#holders.set(device, (this.#holders.get(device) ?? 0) + 1);
+    const known = this.#holders.get(device) ?? 0;
+    if (device === "" || (known === 0 && this.#holders.size >= MAX_DEVICES)) return;
+    this.#holders.set(device, known + 1);
   }
 
   #row(words: readonly string[], type: number, at: { text: string; number: number }): void {
     const owner = ownerOf(words, type);
     const device = words[type + 1] ?? "";
-    const descriptor = `${owner.pid}/${words[type - 1] ?? ""}/${device}`;
+    const descriptor = `${words[type - 1] ?? ""}/${device}`;
+    if (owner.pid !== this.#pid) this.#seen.clear();
+    this.#pid = owner.pid;
     if (this.#hasThreads && this.#seen.has(descriptor)) {
       this.#sink.skip(at.number, "the same descriptor, seen from another thread", at.text);
       return;

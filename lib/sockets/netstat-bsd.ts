@@ -98,7 +98,7 @@ class NetstatBsdReader implements Reader {
       state: protocol === "tcp" ? this.#state(state, row) : undefined,
       recvQ: isPlain ? wholeNumber(words[at + 1]) : undefined,
       sendQ: isPlain ? wholeNumber(words[at + 2]) : undefined,
-      owners: protocol === "tcp" ? ownersOf(words.slice(at + 6), this.#header.behind) : [],
+      owners: protocol === "tcp" ? ownersOf(words.slice(at + 6), this.#header) : [],
       line: number,
     };
   }
@@ -154,27 +154,41 @@ type Header = {
   readonly hasPcb: boolean;
   /** How many numbers stand between the protocol and the addresses of a TCP row. */
   readonly numbers: number;
-  /** The words behind `(state)`. */
-  readonly behind: readonly string[];
+  /** Where the process is among the words behind `(state)`, from 0, and in how many; -1 where it is not. */
+  readonly pidAt: number;
+  readonly processAt: number;
+  readonly wordsBehind: number;
 };
 
-const ANY_HEADER: Header = { kind: "states", hasPcb: false, numbers: 2, behind: [] };
+const ANY_HEADER: Header = {
+  kind: "states",
+  hasPcb: false,
+  numbers: 2,
+  pidAt: -1,
+  processAt: -1,
+  wordsBehind: 0,
+};
 
 function isHeader(line: string): boolean {
   if (!line.includes("Local Address")) return false;
   if (!line.includes("Proto")) return /^Listen +Local/.test(line);
-  return /\(state\)|Rexmit|R-MBUF|^Tcpcb|^Socket |^PCB|Log ID|Listen +Local/.test(line);
+  return (
+    /\(state\)|Rexmit|R-MBUF|^Tcpcb|^Socket |^PCB|Log ID/.test(line) || /Listen +Local/.test(line)
+  );
 }
 
 function readHeader(words: readonly string[]): Header {
   const at = words.indexOf("Proto");
   const state = words.indexOf("(state)");
+  const behind = state < 0 ? [] : words.slice(state + 1);
   const kind = words.includes("Listen") ? "queues" : state < 0 ? "stateless" : "states";
   return {
     kind,
     hasPcb: at > 0,
     numbers: Math.max(words.indexOf("Local") - at - 1, 0),
-    behind: state < 0 ? [] : words.slice(state + 1),
+    pidAt: behind.indexOf("pid"),
+    processAt: behind.indexOf("process:pid"),
+    wordsBehind: behind.length,
   };
 }
 
@@ -205,14 +219,12 @@ function familyOfName(suffix: string | undefined, local: string | undefined): 4 
  * The process of macOS -v. Until Sequoia it is a number below `pid`; since Tahoe it is `process:pid`, whose name may hold
  * blanks: then all words between the fixed columns before and behind it belong to it.
  */
-function ownersOf(values: readonly string[], columns: readonly string[]): Owner[] {
-  const plain = columns.indexOf("pid");
-  const pid = plain < 0 ? undefined : wholeNumber(values[plain]);
+function ownersOf(values: readonly string[], { pidAt, processAt, wordsBehind }: Header): Owner[] {
+  const pid = pidAt < 0 ? undefined : wholeNumber(values[pidAt]);
   if (pid !== undefined) return [{ pid }];
-  const named = columns.indexOf("process:pid");
-  if (named < 0) return [];
-  const behind = columns.length - named - 1;
-  const text = values.slice(named, values.length - behind).join(" ");
+  if (processAt < 0) return [];
+  const behind = wordsBehind - processAt - 1;
+  const text = values.slice(processAt, Math.max(0, values.length - behind)).join(" ");
   const colon = text.lastIndexOf(":");
   const number = wholeNumber(text.slice(colon + 1));
   return number === undefined ? [] : [{ pid: number, name: text.slice(0, colon) }];

@@ -17,16 +17,17 @@ export const netstatLinux: Format = {
   name: "netstat-linux",
   tool: "netstat",
   about: "netstat -tan (Linux net-tools, busybox)",
-  recognises: (line) => HEADERS.some((header) => header.test(line)) || isRow(wordsOf(line)),
+  recognises: (line) => isHeader(line) || isRow(wordsOf(line)),
   open: (sink) => new NetstatLinuxReader(sink),
 };
 
-/** In any language: net-tools translates everything behind the queues. BSD has its state in brackets. */
-const HEADER = /^Proto Recv-Q Send-Q (?!.*(?:\(state\)|R-MBUF))/;
+/** In any language: net-tools translates everything behind the queues. */
+const HEADER = "Proto Recv-Q Send-Q ";
+/** What only the headers of BSD hold. */
+const BSD_HEADER = /\(state\)|R-MBUF/;
 const UNIX_HEADER = /^Proto RefCnt Flags +Type/;
 /** The synthetic layout that no netstat prints: its port columns move everything behind them. */
 const PORT_COLUMNS = /^Proto Recv-Q Send-Q +Local Address +Port +Foreign Address +Port/;
-const HEADERS = [HEADER, UNIX_HEADER, PORT_COLUMNS];
 const PROTOCOLS: ReadonlyMap<string, "tcp" | "udp" | "other"> = new Map([
   ["tcp", "tcp"],
   ["tcp6", "tcp"],
@@ -55,7 +56,7 @@ type Row = { readonly text: string; readonly number: number; readonly words: rea
 
 class NetstatLinuxReader implements Reader {
   readonly #sink: Sink;
-  #header = "";
+  #header = { hasInode: false, hasPorts: false };
 
   constructor(sink: Sink) {
     this.#sink = sink;
@@ -78,7 +79,8 @@ class NetstatLinuxReader implements Reader {
   #noRow(row: Row): void {
     const { text, number, words } = row;
     if (words[0] === "Proto") {
-      this.#header = text;
+      // Once, for a row must not cost more for the length of another line.
+      this.#header = { hasInode: text.includes("Inode"), hasPorts: PORT_COLUMNS.test(text) };
       this.#sink.skip(number, SKIP.header, text);
       return;
     }
@@ -88,7 +90,7 @@ class NetstatLinuxReader implements Reader {
   }
 
   #record(row: Row, protocol: "tcp" | "udp"): SocketRecord {
-    if (PORT_COLUMNS.test(this.#header)) return this.#portColumns(row, protocol);
+    if (this.#header.hasPorts) return this.#portColumns(row, protocol);
     const ends = endsOf(row);
     const { state, width } = stateOf(row.words);
     if (protocol === "tcp" && state === undefined) refuseState(row);
@@ -106,7 +108,7 @@ class NetstatLinuxReader implements Reader {
   #columns(rest: string): Pick<SocketRecord, "owners" | "uid" | "inode" | "timer"> {
     const { timer, before } = timerOf(rest);
     const [first, second, third] = wordsOf(rest);
-    const hasUser = this.#header.includes("Inode") || wholeNumber(second) !== undefined;
+    const hasUser = this.#header.hasInode || wholeNumber(second) !== undefined;
     const inode = hasUser ? wholeNumber(second) : undefined;
     return {
       owners: ownersOf(hasUser ? (third === undefined ? "" : restOf(before, 2)) : before),
@@ -205,6 +207,11 @@ function timerOf(rest: string): { timer?: Timer; before: string } {
   if (name === "off") return { before };
   const remainingMs = Math.round(Number(found[1]) * 1_000);
   return { before, timer: { name, remainingMs, retransmits: Number(found[2]) } };
+}
+
+function isHeader(line: string): boolean {
+  if (line.startsWith(HEADER)) return !BSD_HEADER.test(line);
+  return UNIX_HEADER.test(line);
 }
 
 /** A protocol, two numbers, two endpoints with a colon, and for TCP a state. */

@@ -30,6 +30,7 @@ class NetstatSolarisReader implements Reader {
   readonly #sink: Sink;
   /** Where the rows are of: TCP unless a section says otherwise, as in text that grep has passed. */
   #section = "TCP";
+  #reason = "";
   #family: 4 | 6 | undefined;
 
   constructor(sink: Sink) {
@@ -41,15 +42,20 @@ class NetstatSolarisReader implements Reader {
     const [isSection, section = "", family] = SECTION.exec(text.trim()) ?? [];
     if (words.length === 0) this.#sink.skip(number, SKIP.blank, text);
     else if (isSection !== undefined) {
-      this.#section = section;
+      this.#open(section);
       this.#family = family === "4" ? 4 : family === "6" ? 6 : undefined;
       this.#sink.skip(number, SKIP.header, text);
     } else if (text.startsWith("Active ")) {
-      this.#section = text.trim();
+      this.#open(text.trim());
       this.#sink.skip(number, SKIP.prose, text);
     } else if (ANY_HEADER.test(text)) this.#sink.skip(number, SKIP.header, text);
     else if (this.#section === "TCP") this.#sink.record(this.#record(words, { text, number }));
-    else this.#sink.skip(number, `section: ${this.#section}`, text);
+    else this.#sink.skip(number, this.#reason, text);
+  }
+
+  #open(section: string): void {
+    this.#section = section;
+    this.#reason = `section: ${section}`;
   }
 
   end(): void {

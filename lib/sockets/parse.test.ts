@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { FORMATS } from "./formats.ts";
 import { ParseError } from "./parse-error.ts";
-import { countSockets, countStream, parseSockets } from "./parse.ts";
+import { countSockets, countStream, parseSockets, parseStream } from "./parse.ts";
 
 const SS = "ESTAB 0 0 127.0.0.1:80 127.0.0.1:51650\nTIME-WAIT 0 0 127.0.0.1:80 127.0.0.1:51652\n";
 
@@ -63,6 +63,23 @@ describe("parseSockets", () => {
   });
 });
 
+describe("line ends", () => {
+  const unix = `State Recv-Q Send-Q Local Address:Port Peer Address:Port\n${SS}`;
+
+  it.each([
+    ["LF", "\n"],
+    ["CR LF", "\r\n"],
+    ["CR CR LF, as a file that was converted twice has them", "\r\r\n"],
+    ["CR alone, as in old files and in what was recorded from a terminal", "\r"],
+  ])("may be %s", async (_, end) => {
+    const text = unix.replaceAll("\n", end);
+    expect(parseSockets(text)).toEqual(parseSockets(unix));
+    expect(countSockets(text).counts).toEqual(parseSockets(unix).counts);
+    for (const size of [1, 2, 7, 64])
+      expect(await parseStream(pieces(text, size))).toEqual(parseSockets(unix));
+  });
+});
+
 describe("countSockets and countStream", () => {
   it("count what parseSockets counts, however the text is cut into pieces", async () => {
     const text = `Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port\n${SS}\t cubic\n${SS}`;
@@ -75,6 +92,26 @@ describe("countSockets and countStream", () => {
   it("refuse the same row as parseSockets does", () => {
     const text = `${SS}ESTABLISHING 0 0 127.0.0.1:80 127.0.0.1:51650\n`;
     expect(() => countSockets(text)).toThrow(/unknown state.*line 3/);
+  });
+
+  it("refuse a line of more than 1 MiB, however it is cut, with an end or without", async () => {
+    const long = "x".repeat((1 << 20) + 1);
+    for (const text of [`${SS}${long}`, `${SS}${long}\n`, `${SS}${long}\n${SS}`]) {
+      expect(() => parseSockets(text)).toThrow(/a line of more than 1 MiB \(line 3\)/);
+      for (const size of [1 << 10, 1 << 18])
+        await expect(countStream(pieces(text, size))).rejects.toThrow(/more than 1 MiB \(line 3\)/);
+    }
+    expect(parseSockets(`${SS}${long.slice(1)}\n`).skipped).toHaveLength(1);
+  });
+
+  it("keep no more reasons and notes than anybody reads, though they quote foreign text", () => {
+    const rows = Array.from(
+      { length: 1_000 },
+      (_, number) => `ipproto-${number} UNCONN 0 0 *:* *:*\n`,
+    );
+    const { skippedByReason, lines } = countSockets(rows.join(""));
+    expect(skippedByReason.size).toBe(201);
+    expect([...skippedByReason.values()].reduce((sum, count) => sum + count)).toBe(lines);
   });
 
   it("refuse a line without end before it fills the memory", async () => {

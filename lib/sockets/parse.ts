@@ -8,9 +8,11 @@ import { FORMATS, formatsNamed } from "./formats.ts";
 import { ParseError } from "./parse-error.ts";
 import {
   collect,
+  openCollect,
   openCount,
   type Asked,
   type ParsedText,
+  type Reading,
   type ReadOptions,
   type Tally,
 } from "./reading.ts";
@@ -39,9 +41,24 @@ export async function countStream(
   format = "auto",
   options: ReadOptions = {},
 ): Promise<Tally> {
-  const count = openCount(asked(format), options);
-  for await (const piece of pieces) count.push(piece);
-  return count.finish();
+  return readAll(pieces, openCount(asked(format), options));
+}
+
+/** Reads text that arrives in pieces: the text may be of any length, its records are kept. Same errors. */
+export async function parseStream(
+  pieces: AsyncIterable<string>,
+  format = "auto",
+  options: ReadOptions = {},
+): Promise<ParsedText> {
+  return readAll(pieces, openCollect(asked(format), options));
+}
+
+async function readAll<Result>(
+  pieces: AsyncIterable<string>,
+  { push, finish }: Reading<Result>,
+): Promise<Result> {
+  for await (const piece of pieces) push(piece);
+  return finish();
 }
 
 /** Output of any `netstat`. Text without rows is an empty table. Throws ParseError. */
@@ -56,7 +73,7 @@ export function parseLsof(text: string): ParsedText {
 
 function asked(name: string): Asked {
   const formats = formatsNamed(name);
-  if (formats !== undefined) return { formats, name };
+  if (formats !== undefined) return { formats, name, others: FORMATS };
   const tried = FORMATS.map((format) => format.name);
   throw new ParseError({ format: name, reason: "no such format", line: 0, text: "", tried });
 }

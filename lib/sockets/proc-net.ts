@@ -25,7 +25,7 @@ export const procNet: Format = {
   name: "procnet",
   tool: "proc",
   about: "/proc/net/tcp, /proc/net/tcp6 (Linux)",
-  recognises: (line) => isHeader(line) || ROW.test(line),
+  recognises: (line) => isHeader(line) || isRow(line),
   open: (sink, options) => new ProcNetReader(sink, options),
 };
 
@@ -38,8 +38,10 @@ export function parseProcNet(text: string, options: ParseOptions = {}): ParsedTe
   return collect(text, { formats: [procNet], name: procNet.name }, options);
 }
 
-const ROW =
-  /^\s*\d+: (?:[0-9A-F]{8}|[0-9A-F]{32}):[0-9A-F]{4} (?:[0-9A-F]{8}|[0-9A-F]{32}):[0-9A-F]{4} [0-9A-F]{2}(?: |$)/;
+const ROW = /^\s*\d+: ([0-9A-F]+):[0-9A-F]{4} ([0-9A-F]+):[0-9A-F]{4} [0-9A-F]{2}(?: |$)/;
+/** Digits of an IPv4 and of an IPv6 address. */
+const WIDTHS: ReadonlySet<number | undefined> = new Set([8, 32]);
+
 class ProcNetReader implements Reader {
   readonly #sink: Sink;
   readonly #options: ParseOptions;
@@ -63,7 +65,7 @@ class ProcNetReader implements Reader {
       this.#header(text, number);
       return;
     }
-    if (!ROW.test(text)) {
+    if (!isRow(text)) {
       this.#noRow(text, number);
       return;
     }
@@ -161,6 +163,11 @@ function refuse(reason: string, { text, number }: { text: string; number: number
 
 function isHeader(line: string): boolean {
   return line.includes("local_address") && line.includes("rem");
+}
+
+function isRow(line: string): boolean {
+  const [, local, remote] = ROW.exec(line) ?? [];
+  return WIDTHS.has(local?.length) && WIDTHS.has(remote?.length);
 }
 
 function queuesOf(word: string | undefined): {

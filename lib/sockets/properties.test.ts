@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { FORMATS } from "./formats.ts";
 import { ParseError } from "./parse-error.ts";
-import { countSockets, countStream, parseSockets } from "./parse.ts";
+import { countSockets, countStream, parseSockets, parseStream } from "./parse.ts";
 import { addressOf } from "./proc-net.ts";
 import { emptyCounts, TCP_STATES, type TcpState } from "./record.ts";
 import { stateSpellings } from "./state-names.ts";
@@ -194,6 +194,7 @@ describe("any text", () => {
     "ss-details-6.1-linux",
     "netstat-2.10-linux",
     "lsof-fields-4.95-linux",
+    "lsof-fields0-4.95-linux",
     "lsof-4.95-linux",
     "procnet-6.18-linux",
   ].map((name) =>
@@ -263,6 +264,7 @@ describe("any text", () => {
             lines: parsed.lines,
           });
           expect(streamed).toMatchObject({ counts: parsed.counts, rows: parsed.rows });
+          expect(await parseStream(pieces(input, size), format)).toEqual(parsed);
         },
       ),
       { numRuns: 2_000 },

@@ -35,31 +35,52 @@ export type ReadOptions = ParseOptions & {
 };
 
 /** Which formats a text may have, and under what name its reader asked for them. */
-export type Asked = { readonly formats: readonly Format[]; readonly name: string };
+export type Asked = {
+  readonly formats: readonly Format[];
+  readonly name: string;
+  /** All that there are: a line of another one is refused instead of skipped. Default none. */
+  readonly others?: readonly Format[];
+};
+
+/** Takes text in pieces, and says at the end what came of it. */
+export type Reading<Result> = {
+  readonly push: (piece: string) => void;
+  readonly finish: () => Result;
+};
 
 /** Reads a whole text, keeping every record and every skipped line. */
 export function collect(text: string, asked: Asked, options: ReadOptions = {}): ParsedText {
+  const reading = openCollect(asked, options);
+  reading.push(text);
+  return reading.finish();
+}
+
+/** The same for text in pieces: of the text itself no more than a line is kept. */
+export function openCollect(asked: Asked, options: ReadOptions = {}): Reading<ParsedText> {
   const sink = new CollectingSink(options.where);
   const feed = new Feed({
     ...options,
-    formats: asked.formats,
+    ...asked,
     asked: asked.name,
     sink,
     mode: "collect",
   });
-  feed.push(text);
-  return { ...tallyOf(feed, sink, asked), records: sink.records, skipped: sink.skipped };
+  return {
+    push: (piece) => feed.push(piece),
+    finish: () => ({
+      ...tallyOf(feed, sink, asked),
+      records: sink.records,
+      skipped: sink.skipped,
+    }),
+  };
 }
 
 /** Opens a count of text in pieces. */
-export function openCount(
-  asked: Asked,
-  options: ReadOptions = {},
-): { push: (piece: string) => void; finish: () => Tally } {
+export function openCount(asked: Asked, options: ReadOptions = {}): Reading<Tally> {
   const sink = new CountingSink(options.where);
   const feed = new Feed({
     ...options,
-    formats: asked.formats,
+    ...asked,
     asked: asked.name,
     sink,
     mode: "count",

@@ -11,6 +11,10 @@ export type Predicate = (record: SocketRecord) => boolean;
 /** Why a record that a filter left out is in no count. */
 export const FILTERED = "left out by the filter";
 
+/** Reasons and notes may quote foreign text: so many different ones are kept, or they could fill the memory. */
+const MAX_REASONS = 200;
+const MANY_REASONS = "one of many other reasons";
+
 /** Counts records and reasons. */
 export class CountingSink implements Sink {
   readonly counts = emptyCounts();
@@ -22,6 +26,8 @@ export class CountingSink implements Sink {
   /** Lines that became a record or a pre-counted number. */
   rows = 0;
   readonly where: Predicate | undefined;
+  /** Looks at a line before it is skipped, and throws where it must not be. */
+  inspect: Sink["skip"] | undefined;
 
   constructor(where?: Predicate) {
     this.where = where;
@@ -43,12 +49,15 @@ export class CountingSink implements Sink {
     this.counts[state] += count;
   }
 
-  skip(...[, reason]: Parameters<Sink["skip"]>): void {
-    this.skippedByReason.set(reason, (this.skippedByReason.get(reason) ?? 0) + 1);
+  skip(line: number, reason: string, text: string): void {
+    this.inspect?.(line, reason, text);
+    const isNew = !this.skippedByReason.has(reason);
+    const known = isNew && this.skippedByReason.size >= MAX_REASONS ? MANY_REASONS : reason;
+    this.skippedByReason.set(known, (this.skippedByReason.get(known) ?? 0) + 1);
   }
 
   note(text: string): void {
-    this.notes.add(text);
+    if (this.notes.size < MAX_REASONS) this.notes.add(text);
   }
 }
 

@@ -126,6 +126,9 @@ class SsReader implements Reader {
     const sendQ = wholeNumber(next()) ?? fail("no Send-Q behind Recv-Q");
     const local = colonEndpoint(next()) ?? fail("no local address with a port");
     const remote = colonEndpoint(next()) ?? fail("no peer address with a port");
+    // netstat prints `tcp 0 0 LOCAL PEER STATE`: two captures in one text, and this half would count for nothing.
+    if (lead.state === undefined && stateNamed(text.slice(at, skipWord(text, at, end))))
+      refuse("a state behind the addresses, where netstat has it", text, number);
     if (protocol === "tcp") this.#noteDoubts(lead);
     this.#pending = {
       protocol,

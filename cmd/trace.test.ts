@@ -1,0 +1,303 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { allPids, commandLine, socketInodes } from "../lib/kernel/process.ts";
+import { findRung, networkNamespace, sandboxCommand } from "../lib/kernel/sandbox.ts";
+import { hasTool } from "../lib/kernel/tools.ts";
+import { readProcNet } from "../lib/sockets/capture.ts";
+import {
+  DIST,
+  killAll,
+  lastJson,
+  run,
+  start,
+  startServer,
+  until,
+} from "../lib/testing/programs.ts";
+import { SCENARIO_NAMES } from "../lib/trace/scenarios.ts";
+
+const isMissing = !hasTool("strace") || !hasTool("tcpdump");
+const scratch = mkdtempSync(join(tmpdir(), "trace-test-"));
+afterAll(() => {
+  killAll();
+  rmSync(scratch, { recursive: true });
+});
+
+type RowJson = {
+  readonly atUs: number;
+  readonly kind: "call" | "packet";
+  readonly side: "client" | "server";
+  readonly name?: string;
+  readonly flags?: readonly string[];
+  readonly got?: number;
+  readonly asked?: number;
+  readonly phase?: string;
+  readonly tookUs?: number;
+  readonly states?: Readonly<Record<"client" | "server", string>>;
+};
+type TraceJson = {
+  readonly version: number;
+  readonly rows: readonly RowJson[];
+  readonly checks: readonly {
+    readonly text: string;
+    readonly found: string;
+    readonly held: boolean;
+  }[];
+  readonly conversations: readonly { readonly packets: number }[];
+  readonly workloads: readonly { readonly role: string; readonly calls: Record<string, number> }[];
+};
+
+async function traced(...flags: string[]): Promise<TraceJson> {
+  const finished = await run("trace", ["--json", ...flags]);
+  expect(finished.code, finished.stderr).toBe(0);
+  return lastJson(finished) as TraceJson;
+}
+
+describe.skipIf(isMissing)("trace: scenarios", () => {
+  it.concurrent.each(SCENARIO_NAMES)(
+    "%s: every check holds, the socket table agrees with the packets, rows are in the order of time",
+    async (name) => {
+      const { rows, checks } = lastJson(await run("trace", ["--json", "-s", name])) as TraceJson;
+      expect(checks.filter(({ held }) => !held)).toEqual([]);
+      expect(checks.map(({ text }) => text).join("\n")).toContain("one clock");
+      const times = rows.map(({ atUs }) => atUs);
+      expect(times).toEqual([...times].sort((a, b) => a - b));
+    },
+  );
+});
+
+describe.skipIf(isMissing)("trace: one echo", () => {
+  let seen: TraceJson;
+  beforeAll(async () => {
+    seen = await traced("--save", scratch);
+  });
+  const index = (holds: (row: RowJson) => boolean): number => seen.rows.findIndex(holds);
+
+  it("shows the kernel ending the handshake before accept() returns", () => {
+    const established = index(({ states }) => states?.server === "ESTABLISHED");
+    expect(established).toBeGreaterThan(0);
+    expect(index(({ name }) => name?.startsWith("accept") === true)).toBeGreaterThan(established);
+  });
+
+  it("shows what read() was asked for and what it gave", () => {
+    const read = seen.rows.find(({ side, name }) => side === "server" && name === "read");
+    expect(read).toMatchObject({ asked: 65_536, got: "hello, TCP".length });
+  });
+
+  it("goes through the states of RFC 9293, each side its own", () => {
+    const states = (side: "client" | "server"): string[] => [
+      ...new Set(seen.rows.flatMap((row) => row.states?.[side] ?? [])),
+    ];
+    // FIN_WAIT2 is passed within one segment when the server's FIN carries the ACK.
+    expect(states("client").filter((state) => state !== "FIN_WAIT2")).toEqual([
+      "SYN_SENT",
+      "ESTABLISHED",
+      "FIN_WAIT1",
+      "TIME_WAIT",
+    ]);
+    expect(states("server").filter((state) => state !== "CLOSE_WAIT")).toEqual([
+      "LISTEN",
+      "SYN_RECV",
+      "ESTABLISHED",
+      "LAST_ACK",
+      "CLOSE",
+    ]);
+  });
+
+  it("keeps a capture that tcpdump reads, strace's own text, and the JSON", () => {
+    const text = execFileSync("tcpdump", ["-nn", "-r", join(scratch, "capture.pcap")], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    // The second handshake is the one without strace.
+    expect(text.match(/Flags \[S\]/g)).toHaveLength(2);
+    expect(readFileSync(join(scratch, "strace-server.txt"), "utf8")).toContain("accept4(");
+    expect(JSON.parse(readFileSync(join(scratch, "trace.json"), "utf8"))).toMatchObject({
+      version: 1,
+    });
+  });
+});
+
+describe.skipIf(isMissing)("trace", () => {
+  it("compares one connection with 23, and counts the calls of both sides", async () => {
+    const { conversations, workloads, checks } = await traced("--connections", "23");
+    expect(checks.every(({ held }) => held)).toBe(true);
+    expect(conversations).toHaveLength(23);
+    const calls = Object.fromEntries(workloads.map((one) => [one.role, one.calls]));
+    expect(calls["server"]).toMatchObject({ accept4: 23, listen: 1 });
+    expect(calls["client"]).toMatchObject({ connect: 23, close: 23 });
+  });
+
+  it.each([80, 120])("fits into %i columns", async (columns) => {
+    const { stdout, code } = await run("trace", ["--columns", `${columns}`]);
+    expect(code).toBe(0);
+    expect(Math.max(...stdout.split("\n").map((line) => line.length))).toBeLessThanOrEqual(columns);
+    expect(stdout).toMatch(/-> SYN seq 0\n?/);
+    expect(stdout).toContain("TIME_WAIT");
+  });
+
+  it("draws the same as a sequence diagram", async () => {
+    const { stdout } = await run("trace", ["--mermaid"]);
+    expect(stdout.split("\n")[0]).toBe("sequenceDiagram");
+    expect(stdout).toContain("ck->>sk: SYN seq 0");
+    expect(stdout).toContain("Note over ck,sk: client TIME_WAIT, server CLOSE");
+  });
+
+  it("traces any command, and lets it print", async () => {
+    const script = `
+      const server = require("net").createServer((socket) => socket.end("bye"));
+      server.listen(0, "127.0.0.1", () => {
+        const client = require("net").connect(server.address().port, "127.0.0.1");
+        client.on("data", (data) => console.log("got", String(data))).on("end", () => server.close());
+      });`;
+    const finished = await run("trace", ["--json", "--", process.execPath, "-e", script]);
+    expect(finished.code).toBe(0);
+    expect(finished.stderr).toBe("got bye\n");
+    const { rows, checks } = lastJson(finished) as TraceJson;
+    expect(checks.every(({ held }) => held)).toBe(true);
+    expect(rows.find(({ name, side }) => name === "write" && side === "server")).toMatchObject({
+      got: 3,
+    });
+  });
+
+  it("joins a running process, shows what it did meanwhile, and lets it go", async () => {
+    const server = await startServer();
+    const trace = start("trace", ["--json", "--pid", `${server.pid}`]);
+    const status = (): string => readFileSync(`/proc/${server.pid}/status`, "latin1");
+    await until(status, (text) => !/^TracerPid:\t0$/m.test(text));
+    await run("client", ["--port", `${server.port}`]);
+    trace.child.kill("SIGINT");
+    const { rows } = lastJson(await trace.finished) as TraceJson;
+    expect(rows.map(({ name }) => name)).toContain("accept4");
+    expect(status()).toMatch(/^TracerPid:\t0$/m);
+    expect((await run("client", ["--port", `${server.port}`])).code).toBe(0);
+  });
+
+  it("leaves nothing behind when it is interrupted", async () => {
+    const trace = start("trace", ["--scenario", "keep-alive"]);
+    const inside = (): readonly number[] =>
+      allPids().filter((pid) => commandLine(pid).join(" ").includes("actor-main.js keeper"));
+    await until(inside, (pids) => pids.length > 0);
+    trace.child.kill("SIGINT");
+    expect((await trace.finished).code).toBe(130);
+    await until(inside, (pids) => pids.length === 0);
+  });
+
+  it("names the package of a tool that is missing", async () => {
+    const folder = mkdtempSync(join(scratch, "bin-"));
+    for (const from of ["/usr/bin", "/usr/sbin"])
+      for (const name of readdirSync(from))
+        if (name !== "strace" && !readdirSync(folder).includes(name))
+          symlinkSync(join(from, name), join(folder, name));
+    const { code, stderr } = await run("trace", [], { env: { PATH: folder } });
+    expect(code).toBe(2);
+    expect(stderr).toContain("apt-get install strace");
+  });
+
+  it.each([
+    [["--scenario", "no-such"], "expected one of close"],
+    [["--connections", "23", "--scenario", "nagle"], "about one connection"],
+    [["--pid", "4711", "--", "true"], "exclude each other"],
+    [["--here"], "--here needs a command"],
+    [["--", "no-such-command"], "there is no command no-such-command"],
+    [["--pid", "2147483647"], "there is no process 2147483647"],
+    [["fds"], "needs one PID"],
+    [["fds", "2147483647"], "there is no process 2147483647"],
+  ])("refuses %j with exit code 2: %s", async (flags, message) => {
+    const { code, stderr } = await run("trace", flags);
+    expect(code).toBe(2);
+    expect(stderr).toContain(message);
+  });
+});
+
+type Fds = {
+  readonly sockets: readonly {
+    readonly fd: number;
+    readonly inode: number;
+    readonly role: string;
+    readonly record: { readonly state: string; readonly local: { readonly port: number } };
+    readonly memory: Readonly<Record<string, number>>;
+    readonly watched: readonly { readonly events: readonly string[] }[];
+  }[];
+};
+
+describe("trace fds", () => {
+  it("finds the kernel's object behind each of 23 connections, and the listener", async () => {
+    const server = await startServer();
+    const client = start("client", [
+      ...["--port", `${server.port}`, "--connections", "23", "--hold-ms", "30000"],
+    ]);
+    await until(
+      () => socketInodes(server.pid).size,
+      (size) => size >= 24,
+    );
+    const { sockets } = lastJson(await run("trace", ["fds", `${server.pid}`, "--json"])) as Fds;
+    const connections = sockets.filter(({ role }) => role === "connection");
+    expect(connections).toHaveLength(23);
+    for (const { record, memory, watched } of connections) {
+      expect(record).toMatchObject({ state: "ESTABLISHED", local: { port: server.port } });
+      expect(memory["receiveLimit"]).toBeGreaterThan(0);
+      expect(watched[0]?.events).toEqual(["EPOLLIN"]);
+    }
+    expect(sockets.filter(({ role }) => role === "listening")).toHaveLength(1);
+    // lsof walks the same way, but was written by somebody else.
+    const lsof = execFileSync("lsof", ["-nP", "-a", "-p", `${server.pid}`, "-iTCP", "-Fd"], {
+      encoding: "utf8",
+    });
+    const inodes = [...lsof.matchAll(/^d(\d+)$/gm)].map((match) => Number(match[1]));
+    expect(sockets.map(({ inode }) => inode).sort()).toEqual(inodes.sort());
+    const { stdout } = await run("trace", ["fds", `${server.pid}`]);
+    expect(stdout).toContain("accept queue: 0 wait for accept(), backlog 511");
+    client.child.kill("SIGTERM");
+  });
+
+  it("looks into the network in which the process lives", async () => {
+    const rung = await findRung();
+    const [file = "", ...args] = sandboxCommand(rung, [
+      "sh",
+      "-c",
+      'ip link set lo up; exec "$0" "$@"',
+    ]);
+    const inside = start("server", ["--port", "2323"], { through: [file, ...args] });
+    const isServer = (pid: number): boolean =>
+      commandLine(pid).slice(1).join(" ").startsWith(`${DIST}/cmd/server.js --port 2323`);
+    const hasListener = (pid: number): boolean =>
+      readProcNet({ pid }).some(({ state }) => state === "LISTEN");
+    const [pid = 0] = await until(
+      () =>
+        allPids().filter(
+          (pid) =>
+            isServer(pid) && networkNamespace(pid) !== networkNamespace() && hasListener(pid),
+        ),
+      (pids) => pids.length > 0,
+    );
+    const { sockets } = lastJson(await run("trace", ["fds", `${pid}`, "--json"])) as Fds;
+    expect(sockets).toMatchObject([{ role: "listening", record: { local: { port: 2323 } } }]);
+    inside.child.kill("SIGKILL");
+  });
+});
+
+describe.skipIf(isMissing)("trace latency", () => {
+  it("measures every connection whole, each part within the whole", async () => {
+    const finished = await run("trace", ["latency", "--connections", "23", "--json"]);
+    const { parts } = lastJson(finished) as {
+      readonly parts: readonly {
+        readonly name: string;
+        readonly us: Readonly<Record<"count" | "min" | "p50" | "p99" | "max", number>>;
+      }[];
+    };
+    const p50 = Object.fromEntries(parts.map(({ name, us }) => [name, us.p50]));
+    for (const { us } of parts) {
+      expect(us.count).toBe(23);
+      expect(us.min).toBeLessThanOrEqual(us.p50);
+      expect(us.p50).toBeLessThanOrEqual(us.max);
+    }
+    expect(p50["SYN to SYN-ACK"]).toBeGreaterThan(0);
+    expect(p50["SYN to SYN-ACK"]).toBeLessThan(p50["SYN to the last ACK of the handshake"]!);
+    expect(p50["SYN to the last ACK of the handshake"]).toBeLessThan(
+      p50["connect() called to connected"]!,
+    );
+  });
+});

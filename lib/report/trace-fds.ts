@@ -1,0 +1,87 @@
+/** trace-fds: descriptors and the kernel objects behind them, for reading. */
+import type { ChalkInstance } from "chalk";
+import type { KernelObjects, SocketDescriptor } from "../trace/kernel-objects.ts";
+import type { Endpoint } from "../sockets/record.ts";
+import { bytes, count, wrapped } from "./format.ts";
+
+/** One block for each socket, then a line about the rest. At most 80 columns. */
+export function kernelObjectsReport(objects: KernelObjects, paint: ChalkInstance): string {
+  const { pid, command, sockets, others, source, notes } = objects;
+  const rest = Object.entries(others).map(([kind, fds]) => `${kind} ${fds.join(" ")}`);
+  const all = sockets.length + Object.values(others).flat().length;
+  return [
+    wrapped(`pid ${pid}: ${shortened(command)}`),
+    wrapped(
+      `${count(all)} descriptors, ${count(sockets.length)} of them sockets of TCP or UDP; table: ${source}`,
+    ),
+    "",
+    ...sockets.flatMap((socket) => [...socketLines(socket, paint), ""]),
+    ...(rest.length === 0 ? [] : [wrapped(`others: ${rest.join("; ")}`)]),
+    ...notes.map((note) => wrapped(note, "note: ")),
+  ].join("\n");
+}
+
+/** Without the folders of the program and its script. */
+function shortened(command: string): string {
+  return command
+    .split(" ")
+    .map((word, index) => (index < 2 ? (word.split("/").at(-1) ?? word) : word))
+    .join(" ");
+}
+
+function socketLines(socket: SocketDescriptor, paint: ChalkInstance): readonly string[] {
+  const { fd, role, record, inode, watched } = socket;
+  const watch = watched.map(
+    ({ epoll, events }) => `; epoll ${epoll} waits for ${events.join(", ") || "errors only"}`,
+  );
+  const facts = [`inode ${inode}${watch.join("")}`, ...queues(socket), ...memory(socket)];
+  const timer = record.timer === undefined ? [] : [`timer: ${timerText(record.timer)}`];
+  return [
+    paint.bold(`fd ${fd}  ${role}  ${whereText(socket)}`),
+    ...[...facts, ...timer].map((fact) => `       ${fact}`),
+  ];
+}
+
+function whereText({ role, record }: SocketDescriptor): string {
+  const { local, remote, state = "" } = record;
+  return role === "connection"
+    ? `${state}  ${endText(local)} <-> ${endText(remote)}`
+    : endText(local);
+}
+
+function memory({ memory, role }: SocketDescriptor): readonly string[] {
+  if (memory === undefined || role === "listening") return [];
+  const { received, receiveLimit, sent, sendLimit } = memory;
+  return [
+    `memory: receive ${bytes(received)} of ${bytes(receiveLimit)}, send ${bytes(sent)} of ${bytes(sendLimit)}`,
+  ];
+}
+
+/** For a listener the table's two queues mean something else. */
+function queues({ role, record }: SocketDescriptor): readonly string[] {
+  const [recvQ, sendQ] = [count(record.recvQ ?? 0), count(record.sendQ ?? 0)];
+  return role === "listening"
+    ? [`accept queue: ${recvQ} wait for accept(), backlog ${sendQ}`]
+    : [`queues: ${recvQ} bytes not yet read, ${sendQ} bytes not yet acknowledged`];
+}
+
+function timerText({
+  name,
+  remainingMs,
+  retransmits,
+}: {
+  readonly name: string;
+  readonly remainingMs: number;
+  readonly retransmits: number;
+}): string {
+  return `${name}, ${(remainingMs / 1_000).toFixed(1)} s to go${retransmits === 0 ? "" : `, ${retransmits} tries so far`}`;
+}
+
+function endText({ address, port }: Endpoint): string {
+  return `${address.includes(":") ? `[${address}]` : address}:${port ?? "*"}`;
+}
+
+/** The same as data, version 1. */
+export function kernelObjectsJson(objects: KernelObjects): string {
+  return JSON.stringify({ version: 1, ...objects });
+}

@@ -1,0 +1,155 @@
+/**
+ * conversations: which packets and which calls belong to one connection, or to one exchange of datagrams, and to which side of it.
+ */
+import type { SocketCall, SocketLife } from "./descriptors.ts";
+import { endText, isBoundTo, isSameEnd } from "./endpoints.ts";
+import { otherSide, type Side, type SidedPacket } from "./states.ts";
+import type { Packet, PacketEnd } from "./tcpdump.ts";
+
+/** Two ends; the client is the one that began. */
+export type Conversation = {
+  readonly protocol: "tcp" | "udp";
+  readonly client: PacketEnd;
+  readonly server: PacketEnd;
+};
+
+/** A call with its side of a conversation. */
+export type SidedCall = SocketCall & { readonly side: Side };
+
+/** A conversation with all that was seen of it, each list in the order of time. */
+export type Gathered = Conversation & {
+  readonly packets: readonly SidedPacket[];
+  readonly calls: readonly SidedCall[];
+};
+
+/** `tcp 127.0.0.1:40000 -> 127.0.0.1:4000`. */
+export function conversationText({ protocol, client, server }: Conversation): string {
+  return `${protocol} ${endText(client)} -> ${endText(server)}`;
+}
+
+/** Sorts packets and calls by conversation, in the order in which those began. */
+export function gather(packets: readonly Packet[], calls: readonly SocketCall[]): Gathered[] {
+  const found = conversationsIn(packets, calls);
+  const byEnds = new Map(found.map((one) => [pairKey(one.protocol, one.client, one.server), one]));
+  for (const packet of packets)
+    byEnds.get(pairKey(packet.protocol, packet.from, packet.to))?.add(packet);
+  const owners = namelessClients(found, calls);
+  return found.map((one) => ({
+    ...one.conversation,
+    packets: one.packets,
+    calls: calls.flatMap((call) => {
+      const side = sideOf(call, one.conversation, owners);
+      return side === undefined ? [] : [{ ...call, side }];
+    }),
+  }));
+}
+
+class Found {
+  readonly conversation: Conversation;
+  readonly packets: SidedPacket[] = [];
+
+  constructor(conversation: Conversation) {
+    this.conversation = conversation;
+  }
+
+  get protocol(): "tcp" | "udp" {
+    return this.conversation.protocol;
+  }
+  get client(): PacketEnd {
+    return this.conversation.client;
+  }
+  get server(): PacketEnd {
+    return this.conversation.server;
+  }
+
+  add(packet: Packet): void {
+    const from = isSameEnd(packet.from, this.client) ? "client" : "server";
+    this.packets.push({ from, packet });
+  }
+}
+
+/** The same for both directions. */
+function pairKey(protocol: string, one: PacketEnd, other: PacketEnd): string {
+  return [protocol, ...[endText(one), endText(other)].sort()].join(" ");
+}
+
+function conversationsIn(packets: readonly Packet[], calls: readonly SocketCall[]): Found[] {
+  const found = new Map<string, Found>();
+  const add = (protocol: "tcp" | "udp", client: PacketEnd, server: PacketEnd): void => {
+    const key = pairKey(protocol, client, server);
+    if (!found.has(key)) found.set(key, new Found({ protocol, client, server }));
+  };
+  for (const { protocol, from, to, flags } of packets) {
+    // A capture may begin in the middle: then accept() or connect() tells who the client is, if it was seen.
+    const isAnswer = flags.includes("SYN") && flags.includes("ACK");
+    const fromServer = isAnswer || calls.some(({ life }) => hasAccepted(life, from, to));
+    if (fromServer) add(protocol, to, from);
+    else add(protocol, from, to);
+  }
+  for (const { life } of calls) {
+    const { protocol, local, remote, origin } = life;
+    if (local === undefined || remote === undefined) continue;
+    if (origin === "accept") add(protocol, remote, local);
+    else add(protocol, local, remote);
+  }
+  return [...found.values()];
+}
+
+function hasAccepted(
+  { origin, local, remote }: SocketLife,
+  from: PacketEnd,
+  to: PacketEnd,
+): boolean {
+  if (origin !== "accept" || local === undefined || remote === undefined) return false;
+  return isSameEnd(local, from) && isSameEnd(remote, to);
+}
+
+/**
+ * A connection that was refused never gets a name that strace could show. Its SYN left while connect() was under way, so that is
+ * how the two are brought together.
+ */
+function namelessClients(
+  found: readonly Found[],
+  calls: readonly SocketCall[],
+): ReadonlyMap<SocketLife, Conversation> {
+  const owners = new Map<SocketLife, Conversation>();
+  for (const { conversation, packets } of found) {
+    const syn = packets[0]?.packet;
+    if (syn?.flags.includes("SYN") !== true) continue;
+    const owner = calls.find(
+      ({ call, life }) =>
+        call.name === "connect" &&
+        life.local === undefined &&
+        life.remote !== undefined &&
+        isSameEnd(life.remote, conversation.server) &&
+        call.beginNs <= syn.atNs &&
+        (call.doneByNs === undefined || syn.atNs <= call.doneByNs),
+    );
+    if (owner !== undefined) owners.set(owner.life, conversation);
+  }
+  return owners;
+}
+
+function sideOf(
+  call: SocketCall,
+  conversation: Conversation,
+  owners: ReadonlyMap<SocketLife, Conversation>,
+): Side | undefined {
+  const { life } = call;
+  if (life.protocol !== conversation.protocol) return undefined;
+  if (owners.get(life) === conversation) return "client";
+  return SIDES.find((side) => isAt(call, conversation, side));
+}
+
+const SIDES = ["client", "server"] as const;
+
+/** Is the call's socket this side's, or the listener behind it? */
+function isAt({ life, peer, call }: SocketCall, conversation: Conversation, side: Side): boolean {
+  const [here, there] = [conversation[side], conversation[otherSide(side)]];
+  const { local, remote, protocol, isListener } = life;
+  if (local === undefined || !isBoundTo(local, here)) return false;
+  if (remote !== undefined) return isSameEnd(remote, there);
+  // A listener's calls concern every conversation, but its accept() only the one that it gave.
+  if (protocol === "tcp") return isListener && side === "server" && !call.name.startsWith("accept");
+  return peer === undefined || call.name === "bind" || isSameEnd(peer, there);
+}

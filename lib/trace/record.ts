@@ -1,0 +1,42 @@
+/** record: starts a stage in a sandbox and brings back what it recorded. */
+import { spawn } from "node:child_process";
+import type { Writable } from "node:stream";
+import { builtCommand } from "../kernel/built.ts";
+import { NeedsError } from "../kernel/errors.ts";
+import { sandboxCommand } from "../kernel/sandbox.ts";
+import type { Order, Recording, StageAnswer } from "./order.ts";
+import { requireTools } from "./tracers.ts";
+
+/**
+ * Records what the order says. When `signal` is aborted what runs programs of ours is killed and this resolves with undefined; a
+ * command or a process is let go of, and what was recorded until then comes back.
+ *
+ * @throws NeedsError when strace or tcpdump is missing, or may not do it.
+ */
+export async function record(order: Order, signal: AbortSignal): Promise<Recording | undefined> {
+  requireTools("strace", "tcpdump", "setpriv");
+  const stage = [...builtCommand("lib/trace/stage-main"), JSON.stringify(order)];
+  const [file = "", ...args] = sandboxCommand(order.rung, stage);
+  const child = spawn(file, args, { stdio: ["inherit", "pipe", "inherit", "pipe"] });
+  const isOurs = order.kind === "scenario" || order.kind === "latency";
+  const stop = (): void => {
+    if (isOurs) child.kill("SIGKILL");
+    else (child.stdio[3] as Writable).end();
+  };
+  signal.addEventListener("abort", stop);
+  const chunks: Buffer[] = [];
+  child.stdout?.on("data", (chunk: Buffer) => chunks.push(chunk));
+  await new Promise((resolve) => child.on("close", resolve));
+  signal.removeEventListener("abort", stop);
+  if (signal.aborted && isOurs) return undefined;
+  return recordingIn(Buffer.concat(chunks).toString());
+}
+
+function recordingIn(text: string): Recording {
+  if (text === "")
+    throw new NeedsError("the recording ended without a word; is this a Linux machine?");
+  const answer = JSON.parse(text) as StageAnswer;
+  if ("recording" in answer) return answer.recording;
+  if (answer.isNeed) throw new NeedsError(answer.failed);
+  throw new Error(answer.failed);
+}

@@ -1,0 +1,235 @@
+/**
+ * stage: records, inside the sandbox: programs under strace, packets on the loopback interface, and the socket table meanwhile.
+ */
+import { readFileSync } from "node:fs";
+import { Socket } from "node:net";
+import { setTimeout as pause } from "node:timers/promises";
+import { NeedsError } from "../kernel/errors.ts";
+import { enterSandbox, networkNamespace } from "../kernel/sandbox.ts";
+import { writeSysctl } from "../kernel/sysctl.ts";
+import { hasTool } from "../kernel/tools.ts";
+import { readProcNet } from "../sockets/capture.ts";
+import type { Order, Recording, StageAnswer, Traced } from "./order.ts";
+import type { SampleRow } from "./samples.ts";
+import { realtimeClock, startSampler, type Sampler } from "./sampler.ts";
+import { PORT, programOf, SCENARIOS, type Scenario } from "./scenarios.ts";
+import {
+  endTraced,
+  readPcap,
+  requireTools,
+  spawnThatDiesWithUs,
+  startPlain,
+  startStrace,
+  startTcpdump,
+  type Capture,
+  type Tracing,
+} from "./tracers.ts";
+
+type OrderOf<K extends Order["kind"]> = Order & { readonly kind: K };
+
+const DEADLINE_MS = 10_000;
+const SETTLE_MS = 5_000;
+const TIME_WAIT_DEADLINE_MS = 70_000;
+
+/** Does what the order says. Rejects with a NeedsError when a tool is missing. */
+async function perform(order: Order): Promise<Recording> {
+  requireTools("strace", "tcpdump", "setpriv");
+  if (order.rung !== "here") await enterSandbox();
+  switch (order.kind) {
+    case "scenario":
+      return playScenario(order);
+    case "latency":
+      return timeConnections(order);
+    case "command":
+      return traceCommand(order);
+    case "attach":
+      return attach(order);
+  }
+}
+
+async function playScenario(order: OrderOf<"scenario">): Promise<Recording> {
+  const scenario: Scenario = SCENARIOS[order.name];
+  for (const [name, value] of Object.entries(scenario.sysctls ?? {})) writeSysctl(name, value);
+  const client = [
+    ...scenario.client,
+    ...(scenario.takesConnections ? ["--connections", `${order.connections}`] : []),
+  ];
+  const capture = await startTcpdump("lo");
+  const server =
+    scenario.server === undefined ? undefined : startStrace(target("server", scenario.server));
+  if (server !== undefined) await untilBound(scenario.protocol, server);
+  const sampler = startSampler();
+  const tracedClient = await startStrace(target("client", client)).traced;
+  await settled(sampler);
+  if (order.wait) await gone(sampler);
+  const samples = sampler.stop();
+  const tracedServer = server === undefined ? undefined : await ended(server);
+  const bareFromNs = `${realtimeClock()()}`;
+  await playBare(scenario, client);
+  const traced = [...(tracedServer === undefined ? [] : [tracedServer]), tracedClient];
+  return { traced, samples, bareFromNs, ...(await captured(capture)) };
+}
+
+function target(
+  role: "server" | "client",
+  words: readonly string[],
+): Parameters<typeof startStrace>[0] {
+  return { role, shown: words.join(" "), argv: programOf(words), isUsers: false };
+}
+
+async function ended(tracing: Tracing): Promise<Traced> {
+  endTraced(tracing);
+  return tracing.traced;
+}
+
+/** The same once more, with nobody watching but tcpdump: what strace costs is the difference. */
+async function playBare(scenario: Scenario, clientWords: readonly string[]): Promise<void> {
+  const start = (words: readonly string[]): ReturnType<typeof spawnThatDiesWithUs> =>
+    spawnThatDiesWithUs(programOf(words), { stdio: "ignore" });
+  const server = scenario.server === undefined ? undefined : start(scenario.server);
+  if (server !== undefined) await untilBound(scenario.protocol);
+  const client = start(clientWords);
+  await new Promise((resolve) => client.on("close", resolve));
+  if (server === undefined) return;
+  const sampler = startSampler();
+  await settled(sampler);
+  sampler.stop();
+  server.kill("SIGTERM");
+  await new Promise((resolve) => server.on("close", resolve));
+}
+
+/** Two clients in turn: one with tcpdump beside it, one without. */
+async function timeConnections({ connections }: OrderOf<"latency">): Promise<Recording> {
+  const serverWords = ["actor", "timed-server", `${PORT}`];
+  const clientWords = ["actor", "timed-client", `${PORT}`, `${connections}`];
+  const server = startPlain("server", serverWords);
+  await untilBound("tcp");
+  const capture = await startTcpdump("lo");
+  const client = await startPlain("client", clientWords).traced;
+  const packets = await captured(capture);
+  const bare = await startPlain("client", clientWords).traced;
+  server.child.kill("SIGTERM");
+  return {
+    traced: [await server.traced, client, bare],
+    samples: [],
+    bareFromNs: undefined,
+    ...packets,
+  };
+}
+
+async function traceCommand(order: OrderOf<"command">): Promise<Recording> {
+  const [file = ""] = order.argv;
+  if (!hasTool(file)) throw new NeedsError(`there is no command ${file}`);
+  const capture = await startTcpdump(order.rung === "here" ? "any" : "lo");
+  const sampler = startSampler();
+  const shown = order.argv.join(" ");
+  const tracing = startStrace({ role: "command", shown, argv: order.argv, isUsers: true });
+  whenTold(() => endTraced(tracing));
+  const traced = [await tracing.traced];
+  if (order.rung !== "here") await settled(sampler);
+  return { traced, samples: sampler.stop(), bareFromNs: undefined, ...(await captured(capture)) };
+}
+
+async function attach({ pid, forMs }: OrderOf<"attach">): Promise<Recording> {
+  const isElsewhere = networkOf(pid) !== networkNamespace();
+  const through = isElsewhere ? ["nsenter", `--target=${pid}`, "--net", "--"] : [];
+  const capture = await startTcpdump("any", through);
+  const tracing = startStrace({ role: "process", shown: `pid ${pid}`, pid });
+  const leave = (): void => void tracing.child.kill("SIGINT");
+  whenTold(leave);
+  const timer = setTimeout(leave, forMs);
+  const traced = await tracing.traced;
+  clearTimeout(timer);
+  if (traced.strace === "" && traced.output.includes("attach"))
+    throw new NeedsError(
+      `${traced.output.trim()}: another user's process, or kernel.yama.ptrace_scope forbids it; try as root`,
+    );
+  return { traced: [traced], samples: [], bareFromNs: undefined, ...(await captured(capture)) };
+}
+
+function networkOf(pid: number): string {
+  try {
+    return networkNamespace(pid);
+  } catch (error) {
+    const isGone = (error as NodeJS.ErrnoException).code === "ENOENT";
+    throw new NeedsError(
+      isGone ? `there is no process ${pid}` : `process ${pid} is somebody else's; try as root`,
+    );
+  }
+}
+
+/** Whoever started us closes descriptor 3 when it has seen enough. */
+function whenTold(stop: () => void): void {
+  try {
+    new Socket({ fd: 3 })
+      .on("error", () => undefined)
+      .on("close", stop)
+      .resume()
+      .unref();
+  } catch {
+    // Started by hand, without one.
+  }
+}
+
+async function captured(capture: Capture): Promise<Pick<Recording, "pcap" | "tcpdump" | "notes">> {
+  const { pcap, why } = await capture.stop();
+  if (pcap === undefined) return { pcap: undefined, tcpdump: "", notes: [`no packets: ${why}`] };
+  return { pcap: pcap.toString("base64"), tcpdump: await readPcap(pcap), notes: [] };
+}
+
+/** Waits until the server has its port. Throws what the server said when it ended instead. */
+async function untilBound(protocol: Scenario["protocol"], tracing?: Tracing): Promise<void> {
+  const isBound = (): boolean =>
+    protocol === "tcp"
+      ? readProcNet().some(({ state, local }) => state === "LISTEN" && local.port === PORT)
+      : readFileSync("/proc/net/udp", "latin1").includes(
+          `:${PORT.toString(16).toUpperCase().padStart(4, "0")} `,
+        );
+  const endMs = performance.now() + DEADLINE_MS;
+  while (!isBound()) {
+    if (tracing !== undefined && tracing.child.exitCode !== null)
+      throw new Error(`the server ended: ${(await tracing.traced).output}`);
+    if (performance.now() > endMs)
+      throw new Error(`the server has no port after ${DEADLINE_MS} ms`);
+    await pause(5);
+  }
+}
+
+/** Waits until no connection is left but those in TIME_WAIT. */
+async function settled(sampler: Sampler): Promise<void> {
+  await until(sampler, SETTLE_MS, (rows) =>
+    rows.every(({ state }) => state === "LISTEN" || state === "TIME_WAIT"),
+  );
+  // A few more readings of what is left.
+  await pause(20);
+}
+
+async function gone(sampler: Sampler): Promise<void> {
+  await until(sampler, TIME_WAIT_DEADLINE_MS, (rows) =>
+    rows.every(({ state }) => state === "LISTEN"),
+  );
+}
+
+async function until(
+  sampler: Sampler,
+  deadlineMs: number,
+  holds: (rows: readonly SampleRow[]) => boolean,
+): Promise<void> {
+  const endMs = performance.now() + deadlineMs;
+  do await pause(5);
+  while (!holds(sampler.rows()) && performance.now() < endMs);
+}
+
+/** Runs what the command line orders, prints a StageAnswer, and ends. */
+export async function stageMain(): Promise<never> {
+  process.on("SIGINT", () => undefined); // What is traced gets it too, and ends: then there is something to show.
+  let answer: StageAnswer;
+  try {
+    answer = { recording: await perform(JSON.parse(process.argv[2] ?? "{}") as Order) };
+  } catch (error) {
+    const failed = error instanceof Error ? error.message : String(error);
+    answer = { failed, isNeed: error instanceof NeedsError };
+  }
+  await new Promise((resolve) => process.stdout.write(JSON.stringify(answer), resolve));
+  process.exit(0);
+}

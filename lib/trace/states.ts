@@ -1,0 +1,103 @@
+/**
+ * states: the state of either side of a connection, derived from the packets alone.
+ *
+ * A packet that was sent changes its sender, a packet that arrived its receiver: RFC 9293, figure 5 and section 3.10.7. Where
+ * Linux differs it is followed: a listener answers a SYN or drops it, so that SYN_RECV begins with the SYN-ACK, not with the SYN.
+ */
+import type { TcpState } from "../sockets/record.ts";
+import type { Packet } from "./tcpdump.ts";
+
+/** One side of a conversation. */
+export type Side = "client" | "server";
+
+/** The state of both sides. LISTEN stands for a server side that has no socket of its own yet. */
+export type States = Readonly<Record<Side, TcpState>>;
+
+/** The states of both sides after a packet. */
+export type StateChange = { readonly atNs: bigint; readonly states: States };
+
+/** A packet with the side that sent it. */
+export type SidedPacket = { readonly from: Side; readonly packet: Packet };
+
+/** The other one. */
+export function otherSide(side: Side): Side {
+  return side === "client" ? "server" : "client";
+}
+
+type Half = {
+  state: TcpState;
+  /** The number of the byte behind our FIN, once it was sent. */
+  finEnd: number | undefined;
+};
+
+/**
+ * Follows a connection; one element for each packet, in the same order. `isListening` is false when nobody listens: then the
+ * server's side stays CLOSE. Without a SYN both sides begin as ESTABLISHED: they were when the capture began.
+ */
+export function followStates(packets: readonly SidedPacket[], isListening = true): StateChange[] {
+  const hasSyn = packets.some(({ packet }) => packet.flags.includes("SYN"));
+  const half = (state: TcpState): Half => ({ state, finEnd: undefined });
+  const halves: Record<Side, Half> = hasSyn
+    ? { client: half("CLOSE"), server: half(isListening ? "LISTEN" : "CLOSE") }
+    : { client: half("ESTABLISHED"), server: half("ESTABLISHED") };
+  return packets.map(({ from, packet }) => {
+    sent(halves[from], packet);
+    received(halves[otherSide(from)], packet);
+    const { client, server } = halves;
+    return { atNs: packet.atNs, states: { client: client.state, server: server.state } };
+  });
+}
+
+function sent(half: Half, { flags, seq, length }: Packet): void {
+  const has = new Set(flags);
+  if (has.has("RST")) {
+    // A listener that refuses, or has nothing to do with a segment, stays what it is.
+    if (half.state !== "LISTEN") half.state = "CLOSE";
+  } else if (has.has("SYN")) {
+    if (half.state === "CLOSE" || half.state === "LISTEN")
+      half.state = has.has("ACK") ? "SYN_RECV" : "SYN_SENT";
+  } else if (has.has("FIN")) {
+    half.finEnd = seq === undefined ? undefined : next32(seq, length + 1);
+    if (half.state === "ESTABLISHED" || half.state === "SYN_RECV") half.state = "FIN_WAIT1";
+    else if (half.state === "CLOSE_WAIT") half.state = "LAST_ACK";
+  }
+}
+
+function received(half: Half, packet: Packet): void {
+  const has = new Set(packet.flags);
+  if (has.has("RST")) {
+    if (half.state !== "LISTEN" && half.state !== "TIME_WAIT") half.state = "CLOSE";
+    return;
+  }
+  if (has.has("SYN")) {
+    if (half.state === "SYN_SENT") half.state = has.has("ACK") ? "ESTABLISHED" : "SYN_RECV";
+    return;
+  }
+  if (has.has("ACK")) receivedAck(half, packet);
+  if (has.has("FIN")) half.state = AFTER_THEIR_FIN[half.state] ?? half.state;
+}
+
+function receivedAck(half: Half, { ack }: Packet): void {
+  if (half.state === "SYN_RECV") half.state = "ESTABLISHED";
+  if (half.finEnd === undefined || ack === undefined || ack !== half.finEnd) return;
+  half.state = AFTER_OUR_FIN[half.state] ?? half.state;
+}
+
+/** Our FIN was acknowledged. */
+const AFTER_OUR_FIN: Partial<Record<TcpState, TcpState>> = {
+  FIN_WAIT1: "FIN_WAIT2",
+  CLOSING: "TIME_WAIT",
+  LAST_ACK: "CLOSE",
+};
+
+/** Their FIN arrived. */
+const AFTER_THEIR_FIN: Partial<Record<TcpState, TcpState>> = {
+  ESTABLISHED: "CLOSE_WAIT",
+  FIN_WAIT1: "CLOSING",
+  FIN_WAIT2: "TIME_WAIT",
+};
+
+/** Sequence numbers count modulo 2^32. */
+export function next32(seq: number, by: number): number {
+  return (seq + by) % 2 ** 32;
+}

@@ -1,0 +1,216 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { clockBounds } from "./clock.ts";
+import { gather } from "./conversations.ts";
+import { socketCalls } from "./descriptors.ts";
+import { compare, type Sample } from "./samples.ts";
+import { followStates, type Side, type SidedPacket } from "./states.ts";
+import { parseStrace } from "./strace.ts";
+import { parseTcpdump, type Packet, type TcpFlag } from "./tcpdump.ts";
+import { timelineOf, type Row } from "./timeline.ts";
+
+const fixture = (name: string): string =>
+  readFileSync(join(import.meta.dirname, "fixtures", name), "utf8");
+const calls = ["server", "client", "reset-client", "udp"].flatMap((name, source) =>
+  socketCalls(parseStrace(fixture(`strace-${name}.txt`)).calls, source),
+);
+const { packets } = parseTcpdump(fixture("tcpdump-4.99-verbose.txt"));
+const conversations = gather(packets, calls);
+
+const textOf = (row: Row): string => (row.kind === "call" ? row.facts.text : row.kind);
+
+describe("a timeline", () => {
+  it("finds the conversations, and who began each", () => {
+    expect(conversations.map(({ protocol, client }) => [protocol, client.port])).toEqual([
+      ["tcp", 57878],
+      ["tcp", 57890],
+      ["udp", 48002],
+    ]);
+  });
+
+  it("puts calls of both sides and packets in the order in which they happened", () => {
+    const { rows, zeroNs } = timelineOf(conversations[0]!);
+    expect(zeroNs).toBe(packets[0]!.atNs);
+    const story = rows
+      .filter(({ atNs }) => atNs >= zeroNs - 1_000_000n)
+      .map((row) => {
+        if (row.kind !== "packet") return `${row.side}: ${textOf(row)}`;
+        const { flags, seq, ack } = row.packet;
+        return `${row.side} ${flags.join(",")} ${seq} ${ack ?? ""}`.trim();
+      })
+      .filter((line) => !/epoll_ctl|sockopt/.test(line));
+    expect(story).toEqual([
+      "client: socket() = 20",
+      "client: connect(20, 127.0.0.1:4000) = EINPROGRESS",
+      "client SYN 0",
+      "server SYN,ACK 0 1",
+      "client ACK 1 1",
+      "server: epoll_pwait = 24 EPOLLIN",
+      "server: accept4(24) = 25",
+      "client: epoll_pwait = 20 EPOLLOUT",
+      "client: write(20, 10) = 10",
+      "client PSH,ACK 1 1",
+      "server ACK 1 11",
+      "server: epoll_pwait = 25 EPOLLIN",
+      "server: read(25, 65536) = 10",
+      "server: write(25, 10) = 10",
+      "server PSH,ACK 1 11",
+      "client ACK 11 11",
+      "client: epoll_pwait = 20 EPOLLIN",
+      "client: read(20, 65536) = 10",
+      "client: close(20)",
+      "client FIN,ACK 11 11",
+      "server: epoll_pwait = 25 EPOLLIN",
+      "server: read(25, 65536) = 0",
+      "server: shutdown(25, SHUT_WR)",
+      "server FIN,ACK 11 12",
+      "client ACK 12 12",
+      "server: close(25)",
+    ]);
+  });
+
+  it("has socket(), bind() and listen() of the listener, and no other connection's calls", () => {
+    const { rows } = timelineOf(conversations[1]!);
+    const server = rows.flatMap((row) =>
+      row.kind === "call" && row.side === "server" ? [row.facts.text] : [],
+    );
+    expect(server.slice(0, 4)).toEqual([
+      "socket() = 24",
+      "setsockopt(24, SO_REUSEADDR, 1)",
+      "bind(24, 127.0.0.1:4000)",
+      "listen(24, 511)",
+    ]);
+    expect(server.filter((text) => text.startsWith("accept4"))).toHaveLength(1);
+    expect(server).toContain("read(25, 65536) = ECONNRESET");
+  });
+
+  it("knows both sides of an exchange of datagrams, with one process behind both", () => {
+    const { rows } = timelineOf(conversations[2]!);
+    const story = rows.map((row) =>
+      row.kind === "packet" ? `${row.side} sends` : `${row.side}: ${textOf(row)}`,
+    );
+    expect(story).toContain("client: sendmsg(19, 5) = 5");
+    expect(story).toContain("server: recvmsg(18, 65536) = 5");
+  });
+
+  it("bounds the difference of both clocks by causality, and 0 lies between", () => {
+    const bounds = clockBounds(timelineOf(conversations[0]!))!;
+    expect(bounds.pairs).toBe(5);
+    expect(bounds.lowUs).toBeLessThanOrEqual(0);
+    expect(bounds.highUs).toBeGreaterThanOrEqual(0);
+  });
+
+  it("finds a clock that is wrong", () => {
+    const late = packets.map((packet) => ({ ...packet, atNs: packet.atNs + 10_000_000n }));
+    const bounds = clockBounds(timelineOf(gather(late, calls)[0]!))!;
+    expect(bounds.lowUs).toBeGreaterThan(0);
+  });
+});
+
+/** A segment from one side: flags, and where they matter numbers. */
+const segment = (from: Side, flags: string, seq = 0, ack = 0): SidedPacket => {
+  const packet: Packet = {
+    protocol: "tcp",
+    atNs: 0n,
+    from: { address: "", port: 0 },
+    to: { address: "", port: 0 },
+    flags: flags.split(" ") as TcpFlag[],
+    ...{ seq, ack, length: 0, window: 64, options: "" },
+  };
+  return { from, packet };
+};
+const handshake = [
+  segment("client", "SYN"),
+  segment("server", "SYN ACK"),
+  segment("client", "ACK"),
+];
+const lastStates = (packets: readonly SidedPacket[], isListening?: boolean): string => {
+  const { client, server } = followStates(packets, isListening).at(-1)!.states;
+  return `${client} ${server}`;
+};
+
+describe("states, derived from packets (RFC 9293, figure 5)", () => {
+  it.each([
+    ["a SYN alone: the listener may have dropped it", handshake.slice(0, 1), "SYN_SENT LISTEN"],
+    ["SYN-ACK", handshake.slice(0, 2), "ESTABLISHED SYN_RECV"],
+    ["the handshake", handshake, "ESTABLISHED ESTABLISHED"],
+    ["a FIN", [...handshake, segment("client", "FIN ACK", 5)], "FIN_WAIT1 CLOSE_WAIT"],
+    [
+      "a FIN that is acknowledged",
+      [...handshake, segment("client", "FIN ACK", 5), segment("server", "ACK", 0, 6)],
+      "FIN_WAIT2 CLOSE_WAIT",
+    ],
+    [
+      "an ACK of what came before the FIN",
+      [...handshake, segment("client", "FIN ACK", 5), segment("server", "ACK", 0, 5)],
+      "FIN_WAIT1 CLOSE_WAIT",
+    ],
+    [
+      "a FIN that does not acknowledge ours",
+      [...handshake, segment("client", "FIN ACK", 5, 9), segment("server", "FIN ACK", 9, 5)],
+      "CLOSING LAST_ACK",
+    ],
+    [
+      "a FIN that also acknowledges ours",
+      [...handshake, segment("client", "FIN ACK", 5), segment("server", "FIN ACK", 9, 6)],
+      "TIME_WAIT LAST_ACK",
+    ],
+    [
+      "the last ACK",
+      [
+        ...handshake,
+        segment("client", "FIN ACK", 5),
+        segment("server", "FIN ACK", 9, 6),
+        segment("client", "ACK", 6, 10),
+      ],
+      "TIME_WAIT CLOSE",
+    ],
+    ["a RST", [...handshake, segment("server", "RST ACK")], "CLOSE CLOSE"],
+    ["nothing of the beginning", [segment("server", "PSH ACK")], "ESTABLISHED ESTABLISHED"],
+  ])("%s", (_, packets, states) => expect(lastStates(packets)).toBe(states));
+
+  it("nobody listens: the RST leaves nothing on either side", () => {
+    const packets = [segment("client", "SYN"), segment("server", "RST ACK")];
+    expect(lastStates(packets, false)).toBe("CLOSE CLOSE");
+  });
+});
+
+describe("the socket table against the packets", () => {
+  const conversation = conversations[0]!;
+  const changes = followStates(conversation.packets);
+  const readAt = (atNs: bigint, state: "ESTABLISHED" | "TIME_WAIT"): Sample => ({
+    fromNs: `${atNs}`,
+    toNs: `${atNs}`,
+    rows: [{ local: "127.0.0.1:57878", remote: "127.0.0.1:4000", state, recvQ: 0 }],
+    repeats: 0,
+  });
+  const end = changes.at(-1)!.atNs;
+
+  it("agrees when a reading shows what the packets lead to", () => {
+    const { disagreements, compared, seen } = compare(conversation, changes, [
+      readAt(end + 9_000_000n, "TIME_WAIT"),
+    ]);
+    expect(disagreements).toEqual([]);
+    expect({ compared, seen }).toEqual({
+      compared: 2,
+      seen: { client: ["TIME_WAIT"], server: [] },
+    });
+  });
+
+  it("says which side differs, and how", () => {
+    const { disagreements } = compare(conversation, changes, [
+      readAt(end + 9_000_000n, "ESTABLISHED"),
+    ]);
+    expect(disagreements).toMatchObject([
+      { side: "client", seen: "ESTABLISHED", derived: ["TIME_WAIT"] },
+    ]);
+  });
+
+  it("expects TIME_WAIT to be over after 60 s", () => {
+    const { disagreements } = compare(conversation, changes, [
+      { ...readAt(end + 60_500_000_000n, "TIME_WAIT"), rows: [] },
+    ]);
+    expect(disagreements).toEqual([]);
+  });
+});

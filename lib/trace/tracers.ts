@@ -1,0 +1,175 @@
+/** tracers: strace and tcpdump as child processes. Nothing is written to a file: both write into pipes. */
+import { spawn, type ChildProcess, type SpawnOptions } from "node:child_process";
+import { readFileSync } from "node:fs";
+import type { Readable } from "node:stream";
+import { NeedsError } from "../kernel/errors.ts";
+import { allPids } from "../kernel/process.ts";
+import { hasTool } from "../kernel/tools.ts";
+import { caughtUp, withoutMark } from "./capture-end.ts";
+import type { Traced } from "./order.ts";
+import { programOf } from "./scenarios.ts";
+
+/** Program to the Debian package that has it. */
+const PACKAGES = { strace: "strace", tcpdump: "tcpdump", setpriv: "util-linux" } as const;
+
+/** Throws NeedsError, naming the package, when one of them is not installed. */
+export function requireTools(...names: readonly (keyof typeof PACKAGES)[]): void {
+  for (const name of names)
+    if (!hasTool(name))
+      throw new NeedsError(
+        `${name} is not installed; it is in the package ${PACKAGES[name]} (apt-get install ${PACKAGES[name]})`,
+      );
+}
+
+/** All calls about sockets, and those that tell which descriptor is which. */
+const CALLS = [
+  "%network",
+  ...["read", "write", "readv", "writev", "sendfile", "close", "dup", "dup2", "dup3"],
+  ...[
+    "epoll_wait",
+    "epoll_pwait",
+    "epoll_pwait2",
+    "epoll_ctl",
+    "poll",
+    "ppoll",
+    "select",
+    "pselect6",
+  ],
+  ...["clone", "clone3", "fork", "vfork"],
+].join(",");
+
+/** A question mark: a machine that does not have the call (arm64 has no poll) is no reason to stop. */
+const STRACE_FLAGS = [
+  ...["-f", "-yy", "-s", "48"],
+  ...["--absolute-timestamps=format:unix,precision:ns", "--syscall-times=ns"],
+  ...["-e", `trace=${CALLS.replaceAll(",", ",?")}`],
+  ...["-e", "signal=none"],
+] as const;
+
+/** A traced program under way. */
+export type Tracing = {
+  readonly child: ChildProcess;
+  /** Resolves when the program has ended, or strace was told to leave it. */
+  readonly traced: Promise<Traced>;
+};
+
+/** What to trace. */
+export type TraceTarget = {
+  readonly role: Traced["role"];
+  /** As a user would type it. */
+  readonly shown: string;
+} & ({ readonly argv: readonly string[]; readonly isUsers: boolean } | { readonly pid: number });
+
+/** Starts strace. What the user's own command prints goes to stderr; stdout is for the table. */
+export function startStrace(target: TraceTarget): Tracing {
+  // --seccomp-bpf stops a program only at the calls that are asked for, so that the others cost nothing.
+  const what =
+    "pid" in target ? ["-p", `${target.pid}`] : ["--seccomp-bpf", ...diesWithParent(target.argv)];
+  const isUsers = "argv" in target && target.isUsers;
+  const argv = ["strace", ...STRACE_FLAGS, "-o", "|exec cat >&3", ...what];
+  const child = spawnThatDiesWithUs(argv, {
+    stdio: [isUsers ? "inherit" : "ignore", isUsers ? 2 : "pipe", isUsers ? 2 : "pipe", "pipe"],
+  });
+  const text = Promise.all([
+    textOf(child.stdio[3] as Readable),
+    child.stdout === null ? "" : textOf(child.stdout),
+    child.stderr === null ? "" : textOf(child.stderr),
+  ]);
+  const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
+  const traced = Promise.all([text, ended]).then(([[strace, stdout, stderr], exitCode]) => ({
+    ...{ role: target.role, command: target.shown, strace, exitCode },
+    output: stdout + stderr,
+  }));
+  return { child, traced };
+}
+
+/** Starts a program of ours without strace. */
+export function startPlain(role: Traced["role"], words: readonly string[]): Tracing {
+  const child = spawnThatDiesWithUs(programOf(words), { stdio: ["ignore", "pipe", "inherit"] });
+  const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
+  const output = child.stdout === null ? "" : textOf(child.stdout);
+  const traced = Promise.all([output, ended]).then(([output, exitCode]) => ({
+    ...{ role, command: words.join(" "), strace: "", output, exitCode },
+  }));
+  return { child, traced };
+}
+
+/** Ends the programs that a strace traces: they get SIGTERM, and strace ends with them. */
+export function endTraced({ child }: Tracing, signal: NodeJS.Signals = "SIGTERM"): void {
+  for (const pid of allPids()) if (tracerOf(pid) === child.pid) process.kill(pid, signal);
+}
+
+function tracerOf(pid: number): number {
+  try {
+    return Number(/^TracerPid:\t(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1]);
+  } catch {
+    return 0;
+  }
+}
+
+/** A capture under way. */
+export type Capture = {
+  /** Resolves with the file, or undefined and why there is none. */
+  readonly stop: () => Promise<{ readonly pcap: Buffer | undefined; readonly why: string }>;
+};
+
+/** Starts tcpdump on an interface and waits until it listens, or has given up. */
+export async function startTcpdump(
+  interfaceName: string,
+  through: readonly string[] = [],
+): Promise<Capture> {
+  const child = spawnThatDiesWithUs(
+    [
+      ...[...through, "tcpdump", "-i", interfaceName, "-U", "--immediate-mode", "-w", "-"],
+      ...["-s", "256", "--time-stamp-precision=nano", "-c", `${MAX_PACKETS}`, "tcp or udp"],
+    ],
+    { stdio: ["ignore", "pipe", "pipe"] },
+  );
+  const chunks: Buffer[] = [];
+  child.stdout?.on("data", (chunk: Buffer) => chunks.push(chunk));
+  let said = "";
+  const ended = new Promise<void>((resolve) => child.on("close", () => resolve()));
+  const listening = new Promise<void>((resolve) => {
+    child.stderr?.on("data", (chunk: Buffer) => {
+      said += chunk.toString();
+      if (said.includes("listening on")) resolve();
+    });
+  });
+  await Promise.race([ended, listening]);
+  return {
+    stop: async () => {
+      const isThere = said.includes("listening on");
+      if (isThere) await caughtUp(() => Buffer.concat(chunks));
+      child.kill("SIGINT");
+      await ended;
+      return { pcap: isThere ? withoutMark(Buffer.concat(chunks)) : undefined, why: said.trim() };
+    },
+  };
+}
+
+/** Enough for thousands of connections, and a bound for a busy machine. */
+const MAX_PACKETS = 200_000;
+
+/** What tcpdump says of a capture file. */
+export async function readPcap(pcap: Buffer): Promise<string> {
+  const argv = ["tcpdump", "-r", "-", "-tt", "-nn", "-S", "-vv", "--time-stamp-precision=nano"];
+  const child = spawnThatDiesWithUs(argv, { stdio: ["pipe", "pipe", "ignore"] });
+  child.stdin?.on("error", () => undefined).end(pcap);
+  return child.stdout === null ? "" : textOf(child.stdout);
+}
+
+function diesWithParent(argv: readonly string[]): readonly string[] {
+  return ["setpriv", "--pdeathsig", "KILL", "--", ...argv];
+}
+
+/** PR_SET_PDEATHSIG in prctl(2): nothing survives whoever started it. */
+export function spawnThatDiesWithUs(argv: readonly string[], options: SpawnOptions): ChildProcess {
+  const [file = "", ...args] = diesWithParent(argv);
+  return spawn(file, args, options);
+}
+
+async function textOf(stream: Readable): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString();
+}
