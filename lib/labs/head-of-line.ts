@@ -203,6 +203,7 @@ export default defineLab({
       "HTTP/3 (QUIC) over paths with loss; datagrams for what may be lost.",
       "Smaller messages do not help, nor do priorities: the order is fixed as soon as the bytes are written.",
     ],
+    needs: ["nft (package nftables), to lose packets"],
     reports: ["envoyproxy/envoy#2632", "xtaci/smux#20", "bagder/http2-explained#166"],
   },
   arms: {

@@ -249,6 +249,10 @@ export default defineLab({
       "Inside a data centre a smaller least RTO: ip route ... rto_min 50ms, or net.ipv4.tcp_rto_min_us (Linux 6.11).",
       "Hedged requests and deadlines in the program (in Node: AbortSignal.timeout()); find and mend the path itself (duplex mismatch, full queues, a policer).",
     ],
+    needs: [
+      "nft (package nftables), to lose packets",
+      "Linux 6.11 or later for one arm: net.ipv4.tcp_rto_min_us",
+    ],
     reports: [
       "grobian/carbon-c-relay#284",
       "elastic/elasticsearch#102788",

@@ -267,6 +267,10 @@ export default defineLab({
       "net.ipv4.tcp_mtu_probing=1 on hosts behind networks that one cannot mend. Node has no option for the size of segments; it can notice the silence: socket.setTimeout().",
       "MSS clamping on the router with the tunnel: nft 'tcp flags syn tcp option maxseg size set rt mtu'; or the tunnel's MTU on the interfaces themselves.",
     ],
+    needs: [
+      "nft (package nftables), to drop what a router says",
+      "ip (package iproute2), and network namespaces inside the sandbox: client, router and server are three hosts",
+    ],
     reports: ["moby/moby#12565", "moby/moby#49398", "moby/moby#20178", "moby/libnetwork#2661"],
   },
   arms: {
