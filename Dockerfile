@@ -23,7 +23,7 @@ COPY --from=build /build/node_modules /opt/tcp-failure-lab/node_modules
 COPY --from=build /build/dist /opt/tcp-failure-lab/dist
 # The programs by name, and a folder that the user owns: index.js is the client, server.js the server, logs/ a volume.
 RUN ln -s /opt/tcp-failure-lab/dist/cmd/lab.js /usr/local/bin/tcp-failure-lab \
-  && for name in server client bomb multiplex states; do \
+  && for name in server client bomb multiplex states trace; do \
     ln -s "/opt/tcp-failure-lab/dist/cmd/$name.js" "/usr/local/bin/tcp-$name"; \
   done \
   && mkdir -p /lab/logs \

@@ -200,17 +200,19 @@ async function talk(server: Server, values: Given, io: Io): Promise<number> {
   const client = await connectedClient(connectOptions(server));
   const paint = theme(io.color.out);
   if (!values.json) io.err(report.chatOpening(`${server.host}:${server.port}`));
+  const isTerminal = process.stdin.isTTY && io.isTty.out && process.env["TERM"] !== "dumb";
   const { failed } = await chat({
     client,
     input: process.stdin,
     output: process.stdout,
-    isTerminal: process.stdin.isTTY && io.isTty.out && process.env["TERM"] !== "dumb",
+    isTerminal,
     prompt: "> ",
     print: (event) => io.out(values.json ? report.chatJson(event) : report.chatText(event, paint)),
     signal: io.signal,
   });
   await client.close();
-  return failed === 0 ? 0 : 1;
+  // Whoever types has seen each error; a script has only the code.
+  return failed === 0 || isTerminal ? 0 : 1;
 }
 
 async function showAll(server: Server, values: Given, io: Io): Promise<number> {

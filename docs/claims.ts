@@ -278,4 +278,86 @@ export const CLAIMS: readonly Claim[] = [
     because:
       "What fits into the buffers. A program that ignores the count loses the rest; Node keeps it, in its own memory, and says so by the false that write() returns.",
   },
+  {
+    name: "syn-to-accept",
+    source: "socket API",
+    says: "1.7 ms from the SYN to accept()",
+    commands: ["trace latency --connections 500 | head -12"],
+    find: /SYN to accept\(\) returned +\S+ +(\S+) +\S+ +(\S+)/,
+    measured: "$1 microseconds, 99 of 100 below $2",
+    verdict: "depends",
+    because:
+      "The kernel needs about a hundredth of that for the handshake. The rest is the time until a sleeping process has a processor again: on an idle machine little, on a busy one as long as the scheduler pleases.",
+  },
+  {
+    name: "packet-time",
+    source: "socket API",
+    says: "200 microseconds to process a packet",
+    commands: ["trace latency --connections 500 | head -7"],
+    find: /SYN to SYN-ACK +\S+ +(\S+)/,
+    measured: "$1 microseconds for a SYN and its answer, through loopback",
+    verdict: "outdated",
+    because:
+      "Loopback has no network card and no interrupt, so this is TCP alone. A card adds its interrupt, which it shares among many packets (NAPI), and which it may delay on purpose: ethtool -c says by how much.",
+  },
+  {
+    name: "local-latency",
+    source: "socket protocol",
+    says: "a message and its answer take 0.1 to 1 ms locally",
+    commands: [
+      "server --protocol json &",
+      "client performance --connections 1 --duration-ms 2000 | grep -E 'load|latency|min'",
+    ],
+    find: /p50 (\S+ ms).*p99 (\S+ ms)/,
+    measured: "$1, 99 of 100 below $2",
+    verdict: "outdated",
+    because:
+      "It is less today: two programs have to be woken up, one after the other, and the rest is small. With many messages under way each waits for those before it.",
+  },
+  {
+    name: "small-messages",
+    source: "socket protocol",
+    says: "95,000 and more small messages per second",
+    commands: [
+      "server --protocol json &",
+      "client performance --connections 50 --duration-ms 2000 | grep -E 'load|answered'",
+      "client performance --connections 50 --in-flight 16 --duration-ms 2000 | grep -E 'load|answered'",
+    ],
+    find: /ms: (\S+\/s)[^]*ms: (\S+\/s)/,
+    measured: "$1 one at a time, $2 with 16 under way on each connection",
+    verdict: "depends",
+    because:
+      "On how many messages one read() brings. One at a time each costs a wake-up, a read and a write; what comes together is read, answered and written together. The client, too, is one process on one core.",
+  },
+  {
+    name: "large-messages",
+    source: "socket protocol",
+    says: "25,000 and more large messages per second",
+    commands: [
+      "server --protocol json &",
+      "client performance --connections 10 --in-flight 8 --bytes 16384 --duration-ms 2000 | grep -E 'load|answered|contents'",
+    ],
+    find: /ms: (\S+\/s)[^]*contents +(\S+ \S+)/,
+    measured: "$1 of 16 KiB, $2 each way",
+    verdict: "depends",
+    because:
+      "On how large is large: here JSON is written and read on both sides, character by character, and that is most of the time.",
+  },
+  {
+    name: "four-bytes",
+    source: "socket protocol",
+    says: "an overhead of about 4 bytes per message",
+    commands: [
+      "server --protocol json &",
+      "exec 3<>/dev/tcp/127.0.0.1/9999",
+      'printf \'\\0\\0\\0\\17{"type":"ping"}\' >&3',
+      "head -c 4 <&3 | od -An -tx1",
+      "timeout 1 cat <&3 | wc -c",
+    ],
+    find: /00 00 00 \S\S[^]*\n(\d+)\s*$/,
+    measured: "4 bytes of length, then $1 of JSON for a pong",
+    verdict: "depends",
+    because:
+      "The frame costs 4 bytes. JSON costs its quotes and the names of its fields, more than most small contents, and each segment 52 bytes of headers of IP and TCP.",
+  },
 ];

@@ -1,4 +1,5 @@
 /** multiplex: many connections at once, and what they cost both sides and the kernel. Prints nothing. */
+import { setTimeout as pause } from "node:timers/promises";
 import { NeedsError } from "../kernel/errors.ts";
 import { kernelMemory, type KernelMemory } from "../kernel/memory.ts";
 import { ephemeralPorts } from "../kernel/ports.ts";
@@ -176,7 +177,7 @@ async function meet(
     server: serverPids.length < servers.length ? undefined : viewOf(serverPids),
     kernel: kernelMemory(),
   });
-  const before = look();
+  const before = await atRest(look);
   const opened = how === "at-once" ? await crowds.open() : { open: 0, durationMs: 0, failures: {} };
   const exchanged = await (how === "at-once"
     ? crowds.exchange(messages)
@@ -198,6 +199,20 @@ type Instant = {
   readonly server: ProcessView | undefined;
   readonly kernel: KernelMemory;
 };
+
+/** A server that has just started may have a file open for a moment: looks until nothing has changed between two looks, 1 s at most. */
+async function atRest(look: () => Instant): Promise<Instant> {
+  const tableOf = ({ client, server }: Instant): string =>
+    [client, server].map((view) => `${view?.descriptors} ${view?.threads}`).join();
+  let instant = look();
+  for (let tries = 0; tries < 40; tries += 1) {
+    await pause(25);
+    const next = look();
+    if (tableOf(next) === tableOf(instant)) return next;
+    instant = next;
+  }
+  return instant;
+}
 
 async function inTurns(
   [plan]: readonly CrowdPlan[],
