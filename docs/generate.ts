@@ -93,6 +93,13 @@ function labPage(lab: Lab): string {
         .join("\n\n"),
       "## How to fix it",
       list(story.fix),
+      ...(story.needs === undefined
+        ? []
+        : [
+            "## What it needs",
+            "Where one of these is missing, the arms that use it are skipped, and say why; the others run.",
+            list(story.needs),
+          ]),
       ...(params.length === 0
         ? []
         : [

@@ -53,6 +53,8 @@ export type Story = {
   readonly symptoms?: readonly string[];
   /** How to cure it. */
   readonly fix: readonly string[];
+  /** What not every machine has. An arm that misses it is skipped, with its reason; the others run. */
+  readonly needs?: readonly string[];
   /** Where it has hurt in production: public reports. */
   readonly reports: readonly string[];
 };

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { labNames, loadLab, loadLabs } from "./load.ts";
 
@@ -31,6 +32,13 @@ describe("labs", () => {
       expect(story.recognise.length, name).toBeGreaterThan(1);
       expect(story.fix.length, name).toBeGreaterThan(1);
       expect(story.reports.length, name).toBeGreaterThan(0);
+    }
+  });
+
+  it("say what not every machine has: those whose file says NEEDS, and no others", async () => {
+    for (const { name, story } of await loadLabs()) {
+      const source = readFileSync(new URL(`../labs/${name}.ts`, import.meta.url), "utf8");
+      expect(story.needs !== undefined, name).toBe(/^ \* NEEDS /m.test(source));
     }
   });
 

@@ -166,6 +166,14 @@ export function rows(
     );
 }
 
+/** How many ends of connections to `port` are in ESTABLISHED: two for each, when neither side has noticed anything. */
+export function establishedEnds(bench: Bench, port = bench.port()): number {
+  return (
+    rows(bench, "client", "ESTABLISHED", port).length +
+    rows(bench, "server", "ESTABLISHED", port).length
+  );
+}
+
 /** Waits until `count` rows are in `state`; returns how many there were in the end. */
 export async function settled(
   bench: Bench,

@@ -34,11 +34,24 @@ async function blockedServer(
   ]);
   await own.dial({ port });
   // Blocked from the moment that the first connection is out of the queue.
-  await bench.until(
+  await firstAccepted(bench);
+  return port;
+}
+
+/** A server that is stopped after its first connection: in the middle of anything, and for as long as somebody likes. */
+async function stoppedServer(bench: Bench, own: OwnSockets, backlog: number): Promise<number> {
+  const { port, pid } = await bench.server(["--backlog", `${backlog}`]);
+  await own.dial({ port });
+  await firstAccepted(bench);
+  process.kill(pid, "SIGSTOP");
+  return port;
+}
+
+function firstAccepted(bench: Bench): Promise<ListenerView> {
+  return bench.until(
     () => bench.view(),
     ({ server, queued }) => server.ESTABLISHED === 1 && queued === 0,
   );
-  return port;
 }
 
 /** Waits until every client is either through its handshake or known to be stuck. */
@@ -53,19 +66,20 @@ function atRest(bench: Bench, expected: ListenerView["clients"]["ESTABLISHED"], 
   );
 }
 
-/** Many clients against a blocked server: as many get in as the queue has room for. */
+/** Many clients against a blocked server, or without `blockMs` a stopped one: as many get in as the queue has room for. */
 async function overflow(
   bench: Bench,
   own: OwnSockets,
-  { clients, backlog, blockMs }: { clients: number; backlog: number; blockMs: number },
+  { clients, backlog, blockMs }: { clients: number; backlog: number; blockMs?: number },
 ): Promise<{ readonly dials: readonly Promise<Line>[] }> {
   const room = SMALL_BACKLOG + 1;
   const stuck = clients - room;
   bench.need(stuck > 0, `${clients} clients fit into the queue`);
-  const port = await blockedServer(bench, own, backlog, blockMs);
-  bench.say(
-    `The server has accepted one connection and computes for ${blockMs} ms. ${clients} more come.`,
-  );
+  const port = await (blockMs === undefined
+    ? stoppedServer(bench, own, backlog)
+    : blockedServer(bench, own, backlog, blockMs));
+  const what = blockMs === undefined ? "is stopped" : `computes for ${blockMs} ms`;
+  bench.say(`The server has accepted one connection and ${what}. ${clients} more come.`);
   const queued = bench.predict("in the accept queue (Recv-Q)", room, "min(backlog, somaxconn) + 1");
   const waiting = bench.predict("SYN_SENT, client's side", stuck, "clients - queue");
   const dropped = bench.predict("SYNs dropped (ListenOverflows)", stuck);
@@ -178,6 +192,14 @@ const abortOnOverflow = {
   },
 };
 
+const stopped = {
+  about: "the process is there, its port is open: stopped (SIGSTOP) it accepts as little",
+  run: (bench: Bench, { clients }: Params) =>
+    withSockets(async (own) => {
+      await overflow(bench, own, { clients, backlog: SMALL_BACKLOG });
+    }),
+};
+
 export default defineLab({
   name: "accept-queue-overflow",
   summary: "a full accept queue drops SYNs: connects take seconds, nobody gets an error",
@@ -219,5 +241,5 @@ export default defineLab({
       "Shopify/toxiproxy#72",
     ],
   },
-  arms: { broken, control, fixed: [larger], myth: [backlogAlone, abortOnOverflow] },
+  arms: { broken, control, fixed: [larger], myth: [backlogAlone, abortOnOverflow, stopped] },
 });

@@ -221,6 +221,7 @@ export default defineLab({
       "EHOSTUNREACH, ETIMEDOUT: routes, security groups, firewalls. Retrying at once does not help.",
       "In your own firewall reject rather than drop inside your network: errors become fast and readable.",
     ],
+    needs: ["nft (package nftables), to drop and to reject packets"],
     reports: ["chaos-mesh/chaos-mesh#5067", "Shopify/toxiproxy#410"],
   },
   arms: { broken, control, fixed: [ownTimeout, rejectInstead], myth: [timeoutAlone] },

@@ -267,6 +267,7 @@ export default defineLab({
       "socket.setTimeout() with destroy() as a safety net; server.maxConnections to refuse instead of shed.",
       "Watch descriptors against the limit: Node will not tell you. A higher limit only makes it a later day.",
     ],
+    needs: ["strace, for one claim; without it that claim is left out, and the result says so"],
     reports: ["http-kit/http-kit#326", "sockjs/sockjs-node#99", "joyent/libuv#690"],
   },
   arms: { broken, control, fixed: [closeOnEnd, idleTimeout], myth: [higherLimit] },

@@ -267,6 +267,7 @@ export default defineLab({
       "tcp_abort_on_overflow=1 where clients retry quickly and elsewhere: an error at once instead of a wait. It turns bursts into errors, too.",
       "Health checks that ask a question and wait for the answer.",
     ],
+    needs: ["nft (package nftables), to lose packets"],
     reports: ["tokio-rs/tokio#383", "cloudius-systems/osv#283"],
   },
   arms: {

@@ -235,6 +235,7 @@ export default defineLab({
       "A deadline for every request; TCP_USER_TIMEOUT, where the language allows it (Node does not).",
       "net.ipv4.tcp_retries2=8 (about 100 s) on machines whose peers fail over.",
     ],
+    needs: ["nft (package nftables), to lose the packets of both directions"],
     reports: ["linkerd/linkerd2#13023", "istio/istio#38476", "openshift/library-go#926"],
   },
   arms: { broken, control, fixed: [heartbeat, retries], myth: [keepAliveSysctls] },

@@ -213,6 +213,7 @@ export default defineLab({
       "Remove addresses that do not work from DNS; give a machine without IPv6 no IPv6 addresses to try.",
       "Servers: listen on both (in Node without a host), clients on the same machine: 127.0.0.1 instead of localhost.",
     ],
+    needs: ["nft (package nftables), to lose packets", "IPv6 on the loopback interface"],
     reports: ["nodejs/node#54359", "nodejs/node#52216", "nodejs/node#48145"],
   },
   arms: { broken, control, fixed: [longerAttempt, oneFamily], myth: [socketTimeout, switchedOff] },

@@ -14,7 +14,7 @@ import type { Bench } from "../lab/bench.ts";
 import { atLeast, atMost, between } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
 import { thisHost } from "../lab/hosts.ts";
-import { withSockets, type OwnSockets } from "../lab/network.ts";
+import { establishedEnds, withSockets, type OwnSockets } from "../lab/network.ts";
 
 const FRAME_BYTES = 16;
 const COPIES = 3;
@@ -101,8 +101,10 @@ async function stalled(bench: Bench, { streams }: Params): Promise<void> {
     "a probe or time-out after 200 ms, and one more",
   );
   const all = bench.predict("streams answered in the end", streams);
+  const ends = bench.predict("ESTABLISHED, both ends", 2, "no state shows it, and no error");
   await withSockets(async (own) => {
     const answers = await exchange(bench, own, { streams, connections: 1, isLossy: true });
+    ends.measured(establishedEnds(bench));
     before.measured(beforeTheLost(answers));
     waiting.measured(answers.outOfOrder);
     first.measured(Math.round(answers.firstMs));
@@ -201,6 +203,7 @@ export default defineLab({
       "HTTP/3 (QUIC) over paths with loss; datagrams for what may be lost.",
       "Smaller messages do not help, nor do priorities: the order is fixed as soon as the bytes are written.",
     ],
+    needs: ["nft (package nftables), to lose packets"],
     reports: ["envoyproxy/envoy#2632", "xtaci/smux#20", "bagder/http2-explained#166"],
   },
   arms: {

@@ -280,6 +280,7 @@ export default defineLab({
       "In the child, before exec(): close_range(3, ~0U, 0). As a supervisor: systemd's KillMode=control-group ends children too.",
       "In the emergency: ss -tlnp, then end the holder. What waits in its queue gets a RST.",
     ],
+    needs: ["perl: Node cannot leave a descriptor open by accident"],
     reports: [
       "qbittorrent/qBittorrent#10312",
       "tenzir/tenzir#3998",

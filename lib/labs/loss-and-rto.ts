@@ -15,7 +15,7 @@ import type { Bench } from "../lab/bench.ts";
 import { atLeast, atMost } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
 import { thisHost } from "../lab/hosts.ts";
-import { withSockets, type Line, type OwnSockets } from "../lab/network.ts";
+import { establishedEnds, withSockets, type Line, type OwnSockets } from "../lab/network.ts";
 
 const HELLO = "hello, TCP";
 const EVERY = 5;
@@ -100,6 +100,7 @@ async function turns(
     const lost = losses(messages);
     const echoes = bench.predict("bytes echoed", messages * HELLO.length, "TCP repairs it all");
     const errno = bench.predict("error that the program sees", "none");
+    const ends = bench.predict("ESTABLISHED, both ends", 2, "no state shows it");
     const repeated = bench.predict(
       "segments repeated (RetransSegs)",
       lost,
@@ -111,6 +112,7 @@ async function turns(
     const durations = await takeTurns(line, messages);
     echoes.measured(line.bytes);
     errno.measured(line.errno);
+    ends.measured(establishedEnds(bench));
     repeated.measured(bench.counted("TcpRetransSegs"), needless(bench));
     timed.measured(timers(bench));
     fast.measured(bench.counted("TcpExtTCPFastRetrans"));
@@ -246,6 +248,10 @@ export default defineLab({
       "Keep more than one request under way: pipelining or multiplexing, HTTP/2 (in Node: http2.connect()), batches. What follows repairs what went before.",
       "Inside a data centre a smaller least RTO: ip route ... rto_min 50ms, or net.ipv4.tcp_rto_min_us (Linux 6.11).",
       "Hedged requests and deadlines in the program (in Node: AbortSignal.timeout()); find and mend the path itself (duplex mismatch, full queues, a policer).",
+    ],
+    needs: [
+      "nft (package nftables), to lose packets",
+      "Linux 6.11 or later for one arm: net.ipv4.tcp_rto_min_us",
     ],
     reports: [
       "grobian/carbon-c-relay#284",

@@ -13,7 +13,7 @@
 import type { Bench } from "../lab/bench.ts";
 import { atLeast, atMost } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
-import { withSockets, type Line, type OwnSockets } from "../lab/network.ts";
+import { establishedEnds, withSockets, type Line, type OwnSockets } from "../lab/network.ts";
 
 const HALF = Buffer.alloc(32, "x");
 const DELAY_MS = 30;
@@ -91,8 +91,11 @@ async function slow(
       atLeast(requests - QUICK),
       "one for each request after the first few",
     );
-    const line = await own.dial({ port: await answering(own, server) });
+    const ends = bench.predict("ESTABLISHED, both ends", 2, "no state shows it, and no error");
+    const port = await answering(own, server);
+    const line = await own.dial({ port });
     const durations = await times(line, requests, inTwoTurns);
+    ends.measured(establishedEnds(bench, port));
     typical.measured(median(durations));
     delayed.measured(bench.counted("TcpExtDelayedACKs"));
   });

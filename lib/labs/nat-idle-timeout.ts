@@ -270,6 +270,10 @@ export default defineLab({
       "Pools: a greatest idle time below that of the router, and a test before use; deadlines for requests; TCP_USER_TIMEOUT.",
       "On the router: a longer time-out, or reject with tcp reset instead of drop.",
     ],
+    needs: [
+      "nft (package nftables), and a kernel with connection tracking and masquerading",
+      "ip (package iproute2), and network namespaces inside the sandbox: client, router and server are three hosts",
+    ],
     reports: [
       "encode/httpx#2975",
       "reactor/reactor-netty#764",

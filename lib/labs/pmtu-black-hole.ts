@@ -59,6 +59,7 @@ function configure(router: Host, { isSilent, clamps }: Router): void {
 type Scene = {
   readonly client: Host;
   readonly router: Host;
+  readonly server: Host;
   /** Small requests, on connections of their own. */
   readonly small: readonly Line[];
   readonly uploads: readonly Line[];
@@ -100,7 +101,7 @@ async function send(
       for (const { socket } of small) socket.write(HELLO);
       const uploads = await own.dialAll(clients, { host: SERVER, port: sink.port });
       for (const line of uploads) upload(line, pieceBytes);
-      await work({ client, router, small, uploads });
+      await work({ client, router, server, small, uploads });
     });
   });
 }
@@ -139,6 +140,12 @@ async function swallowed(bench: Bench, params: Params, pieceBytes = UPLOAD_BYTES
     "one for each large packet, less those that the router's own rate limit holds back",
   );
   const aborts = bench.predict("given up (TCPAbortOnTimeout)", clients);
+  const ours = bench.predict("ESTABLISHED, client, after that", clients, "the small ones");
+  const theirs = bench.predict(
+    "ESTABLISHED, server, after that",
+    2 * clients,
+    "it waits for uploads that nobody makes any more",
+  );
   const prepare = (client: Host): void => client.sysctl("net.ipv4.tcp_retries2", 1);
   await send(bench, params, { router: SILENT, prepare, pieceBytes }, async (scene) => {
     small.measured(await answered(bench, scene));
@@ -147,7 +154,13 @@ async function swallowed(bench: Bench, params: Params, pieceBytes = UPLOAD_BYTES
     done.measured(scene.uploads.filter(({ hasEnded }) => hasEnded).length);
     icmp.measured(scene.router.packets("output"));
     aborts.measured(scene.client.counted("TcpExtTCPAbortOnTimeout"));
+    ours.measured(established(scene.client));
+    theirs.measured(established(scene.server));
   });
+}
+
+function established(host: Host): number {
+  return host.sockets().filter(({ state }) => state === "ESTABLISHED").length;
 }
 
 /** All arrives; `more` says how. */
@@ -253,6 +266,10 @@ export default defineLab({
       "Let ICMP type 3 code 4 (IPv6: type 2, packet too big) pass: it is part of TCP.",
       "net.ipv4.tcp_mtu_probing=1 on hosts behind networks that one cannot mend. Node has no option for the size of segments; it can notice the silence: socket.setTimeout().",
       "MSS clamping on the router with the tunnel: nft 'tcp flags syn tcp option maxseg size set rt mtu'; or the tunnel's MTU on the interfaces themselves.",
+    ],
+    needs: [
+      "nft (package nftables), to drop what a router says",
+      "ip (package iproute2), and network namespaces inside the sandbox: client, router and server are three hosts",
     ],
     reports: ["moby/moby#12565", "moby/moby#49398", "moby/moby#20178", "moby/libnetwork#2661"],
   },

@@ -81,11 +81,16 @@ const broken = {
       "the walk is the same until the end",
     );
     const errno = bench.predict("the error at the end", "EADDRNOTAVAIL");
+    const waiting = bench.predict("TIME_WAIT then, client's side", ports, "one for each port");
+    const theirs = bench.predict("TIME_WAIT then, server's side", 0);
     const result = await fillRange(bench, ports);
     flat.measured(ratio(result, 3, 0));
     cliff.measured(ratio(result, 6, 3));
     after.measured(ratio(result, 9, 6));
     errno.measured(Object.keys(result.failures)[0] ?? "none");
+    const view = await bench.settledView();
+    waiting.measured(view.clients.TIME_WAIT, assassinations(bench));
+    theirs.measured(view.server.TIME_WAIT);
   },
 };
 

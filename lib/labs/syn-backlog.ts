@@ -272,6 +272,7 @@ export default defineLab({
       "tcp_synack_retries=2 gives a record up after 7 s instead of 63.",
       "If most cookies come back it is no attack but a server that gets more connections than it was made for: see accept-queue-overflow.",
     ],
+    needs: ["nft (package nftables), to lose packets"],
     reports: [
       "netdata/netdata#8249",
       "zaphoyd/websocketpp#549",

@@ -57,12 +57,24 @@ export function labExplanation(lab: Lab, paint: ChalkInstance): string {
       "Arms",
       lab.arms.map((arm) => wrapped(arm.about, `  ${arm.kind.padEnd(KIND_WIDTH)}`)),
     ),
-    section(
-      "Parameters, as flags of lab run",
-      params.map(([name, [value, about]]) =>
-        wrapped(about, `  ${`--${name} ${value}`.padEnd(18)}`),
-      ),
-    ),
+    ...(story.needs === undefined
+      ? []
+      : [
+          section(
+            "What it needs",
+            story.needs.map((need) => wrapped(need, "  - ")),
+          ),
+        ]),
+    ...(params.length === 0
+      ? []
+      : [
+          section(
+            "Parameters, as flags of lab run",
+            params.map(([name, [value, about]]) =>
+              wrapped(about, `  ${`--${name} ${value}`.padEnd(18)}`),
+            ),
+          ),
+        ]),
     section("Tags", [`  ${lab.tags.join(", ")}`]),
     section("Seen in production", [wrapped(story.reports.join(", "), "  ")]),
   ].join("\n\n");
