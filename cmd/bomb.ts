@@ -40,7 +40,7 @@ const flags = {
   }),
   "keep-going": toggle({ about: "Do not stop at the first error" }),
   rate: flag(integer(0, 1_000_000), 0, {
-    about: "At most N attempts per second; 0 is no limit",
+    about: "N attempts per second, those held up made up for; 0 is no limit",
     metavar: "N",
   }),
   concurrency: flag(integer(1, 10_000), 1, { about: "Attempts at the same time", metavar: "N" }),

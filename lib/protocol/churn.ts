@@ -20,7 +20,7 @@ export type ChurnOptions = {
   readonly untilError: boolean;
   /** Attempts under way at the same time. */
   readonly concurrency: number;
-  /** At most this many attempts per second; 0 for as fast as possible. */
+  /** Attempts per second, counted from the start: after a stall those that are due follow at once. 0 for as fast as possible. */
   readonly ratePerSecond: number;
   /** Who closes first: us, with a FIN or a RST, or the server (then we wait for its FIN). */
   readonly leave: "end" | "reset" | "wait";
