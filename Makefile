@@ -130,6 +130,12 @@ docs-record: $(BUILT) ## The same, with fresh recordings of every lab, or of NAM
 bench: $(BUILT) ## Measure, side by side with other programs (ARGS)
 	@node dist/bench/main.js $(ARGS)
 
+.PHONY: bench-record
+bench-record: $(BUILT) ## Measure everything and keep it for docs/benchmarks.md (about 10 minutes)
+	node dist/bench/main.js --growth --json > dist/benchmarks.json || [ $$? -eq 1 ]
+	$(BIN)/prettier --parser json dist/benchmarks.json > docs/benchmarks.json
+	node dist/docs/generate.js
+
 .PHONY: clean
 clean: ## Remove what was installed and built
 	rm -rf dist node_modules

@@ -11,6 +11,7 @@ import { dirname, join } from "node:path";
 import { format } from "prettier";
 import type { Lab } from "../lib/lab/define.ts";
 import { loadLabs } from "../lib/lab/load.ts";
+import { withBenchmarks } from "./benchmarks-page.ts";
 import { claimsPage, recordClaims } from "./claims-page.ts";
 import { withExamples } from "./examples.ts";
 import { withProtocolTables } from "./protocol-tables.ts";
@@ -165,11 +166,13 @@ const WITH_MARKERS = [
   "docs/reference/errors.md",
   "docs/protocol-client.md",
 ];
+const benchmarks = join(ROOT, "docs/benchmarks.md");
 const pages: readonly (readonly [path: string, text: string])[] = [
   [join(ROOT, "docs/reference/commands.md"), commandsPage()],
   [join(ROOT, "docs/symptoms.md"), symptomsPage(labs)],
   [join(ROOT, "docs/concepts/claims-checked.md"), claimsPage(HINT)],
   ...labs.map((lab) => [join(ROOT, "docs/labs", `${lab.name}.md`), labPage(lab)] as const),
+  [benchmarks, withBenchmarks(readFileSync(benchmarks, "utf8"))],
   [readme, withLabTable(readFileSync(readme, "utf8"), labs)],
   ...WITH_MARKERS.map((name) => {
     const path = join(ROOT, name);
