@@ -35,11 +35,11 @@ export function withBenchmarks(page: string): string {
     missed: missed(result.lines),
   };
   return page.replace(
-    /(<!-- bench (\w+) -->\n)[^]*?(\n<!-- \/bench -->)/g,
+    /(<!-- bench (\w+) -->\n)[^]*?(<!-- \/bench -->)/g,
     (_, open: string, name: string, close: string) => {
       const text = parts[name];
       if (text === undefined) throw new Error(`docs/benchmarks.md: no table is called ${name}`);
-      return `${open}\n${text}\n${close}`;
+      return `${open}\n${text}\n\n${close}`;
     },
   );
 }
