@@ -341,7 +341,7 @@ export const CLAIMS: readonly Claim[] = [
     measured: "$1 of 16 KiB, $2 each way",
     verdict: "depends",
     because:
-      "On how large is large: here JSON is written and read on both sides, character by character, and that is most of the time.",
+      "On how large is large, and on the client: loaded by a client in C the same server answers half as many again (docs/benchmarks.md).",
   },
   {
     name: "four-bytes",
