@@ -11,7 +11,7 @@ export default defineConfig({
         // Pure functions: text in, data out. No processes, no sockets.
         test: {
           name: "unit",
-          include: ["lib/**/*.test.ts", "docs/**/*.test.ts"],
+          include: ["lib/**/*.test.ts", "docs/**/*.test.ts", "bench/**/*.test.ts"],
           exclude: ["lib/**/*.wire.test.ts"],
         },
       },

@@ -7,10 +7,10 @@
  * CAVEAT  figures of a machine that does something else meanwhile say little; ratios say a little more
  * SEE     docs/benchmarks.md
  */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { cpus, release, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
-import { flag, integer, optional, toggle } from "../lib/cli/flags.ts";
+import { flag, integer, optional, toggle, words } from "../lib/cli/flags.ts";
 import { command, main, UsageError } from "../lib/cli/main.ts";
 import type { Contest } from "./lib/contest.ts";
 import type { Effort, Measured, MeasuredGrowth } from "./lib/measure.ts";
@@ -28,6 +28,10 @@ const flags = {
   }),
   growth: toggle({ about: "Also measure everything at a tenth and a hundredth of its load" }),
   quick: toggle({ about: "Everything small and once, to see that it works; judges nothing" }),
+  against: optional(words, {
+    about: "Compare the ratios with those of an earlier --json: within 15 %?",
+    metavar: "FILE",
+  }),
   list: toggle({ about: "List the contests" }),
   json: toggle({ about: "Print JSON" }),
 };
@@ -61,6 +65,7 @@ await main(
       ["make bench ARGS=--quick", "does it work?"],
       ['make bench ARGS="--only bomb,fill"', "two of them"],
       ['make bench ARGS="--growth --json"', "with growth, as data"],
+      ['make bench ARGS="--against docs/benchmarks.json"', "does it hold on another day?"],
     ],
     run: async (values, io) => {
       const { CONTESTS } = await import("./rows/index.ts");
@@ -69,21 +74,37 @@ await main(
         return 0;
       }
       const chosen = choose(CONTESTS, values);
+      const earlier = values.against === undefined ? undefined : resultIn(values.against);
       const result = await bench(chosen, {
         isQuick: values.quick,
         runs: values.runs,
         withGrowth: values.growth,
         say: (text) => io.live(`bench: ${text}`),
       });
-      const { contestTable, growthTable } = await import("./lib/table.ts");
+      const { contestTable, growthTable, movedTable } = await import("./lib/table.ts");
       if (values.quick) io.live("bench: --quick: loads are small, whatever the lines are called");
       const tables = [contestTable(result.lines)];
       if (result.growth.length > 0) tables.push("", growthTable(result.growth));
+      const { compareRatios } = await import("./lib/against.ts");
+      const moved = earlier === undefined ? [] : compareRatios(result.lines, earlier.lines);
+      if (earlier !== undefined) tables.push("", movedTable(moved, earlier.date));
       io.out(values.json ? JSON.stringify(result) : tables.join("\n"));
+      if (moved.some(({ isSame }) => !isSame)) return 1;
       return result.lines.some(({ reach }) => reach?.isReached === false) ? 1 : 0;
     },
   }),
 );
+
+/** Reads what --json has printed. */
+function resultIn(file: string): BenchResult {
+  try {
+    const result = JSON.parse(readFileSync(file, "utf8")) as BenchResult;
+    if (Array.isArray(result.lines)) return result;
+  } catch (error) {
+    throw new UsageError(`--against: cannot read ${file}: ${(error as Error).message}`);
+  }
+  throw new UsageError(`--against: ${file} is not what bench --json prints`);
+}
 
 function choose(
   contests: readonly Contest[],

@@ -3,6 +3,7 @@ import Table from "cli-table3";
 import { bytes, count, ms } from "../../lib/report/format.ts";
 import { PLAIN_TABLE } from "../../lib/report/plain-table.ts";
 import type { Reach, Unit } from "./contest.ts";
+import { SAME_WITHIN, type Moved } from "./against.ts";
 import type { Measured, MeasuredGrowth } from "./measure.ts";
 import type { Spread } from "./statistics.ts";
 
@@ -92,4 +93,21 @@ export function growthTable(growths: readonly MeasuredGrowth[]): string {
   for (const growth of growths)
     table.push([growth.what, pointsText(growth), `${growth.excess.toFixed(2)}x`]);
   return table.toString();
+}
+
+/** Ratios then and now. */
+export function movedTable(moved: readonly Moved[], date: string): string {
+  const table = new Table({
+    ...PLAIN_TABLE,
+    head: ["what", "beside", date.slice(0, 10), "now", "change"],
+    colAligns: ["left", "left", "right", "right", "right"],
+    colWidths: [34, 26],
+    wordWrap: true,
+  });
+  for (const { what, peer, then, now, change, isSame } of moved) {
+    const percent = `${change < 0 ? "" : "+"}${(100 * change).toFixed(0)} %`;
+    table.push([what, peer, ratioText(then), ratioText(now), isSame ? percent : `${percent} !`]);
+  }
+  const apart = moved.filter(({ isSame }) => !isSame).length;
+  return `${table.toString()}\n${moved.length - apart} of ${moved.length} ratios are within ${100 * SAME_WITHIN} % of that run`;
 }

@@ -1,0 +1,32 @@
+import { describe, expect, it } from "vitest";
+import { compareRatios } from "./against.ts";
+import type { Measured } from "./measure.ts";
+
+const line = (what: string, ratio: number | undefined, name = "peer"): Measured => {
+  const spread = { median: 1, min: 1, max: 1 };
+  const base = { contest: "some", what, unit: "1/s", better: "more", runs: 1, limit: "" } as const;
+  const peer = { ...spread, name };
+  return { ...base, ours: spread, peer, ...(ratio === undefined ? {} : { ratio }) };
+};
+
+describe("ratios of two runs", () => {
+  it("are the same within 15 %, in both directions", () => {
+    const then = [line("a", 1), line("b", 1), line("c", 1), line("d", 1)];
+    const now = [line("a", 1.14), line("b", 0.86), line("c", 1.16), line("d", 0.84)];
+    expect(compareRatios(now, then).map(({ isSame }) => isSame)).toEqual([
+      true,
+      true,
+      false,
+      false,
+    ]);
+  });
+
+  it("belong together by name and peer; what only one run has is left out", () => {
+    const then = [line("the same", 1, "C"), line("the same", 2, "redis"), line("gone", 1)];
+    const now = [line("the same", 2, "redis"), line("the same", 1, "C"), line("new", 1)];
+    expect(compareRatios([...now, line("gone", undefined)], then)).toMatchObject([
+      { peer: "redis", change: 0 },
+      { peer: "C", change: 0 },
+    ]);
+  });
+});
