@@ -141,7 +141,10 @@ class Descriptors {
       return;
     }
     for (const event of splitArguments((args[1] ?? "").replace(/^\[|\]$/g, ""))) {
-      const life = table.watched.get(`${parseInt(args[0] ?? "")} ${userData(event)}`);
+      const data = userData(event);
+      // Newer libuv registers through io_uring, where strace sees nothing; what epoll gives back is the descriptor.
+      const life =
+        table.watched.get(`${parseInt(args[0] ?? "")} ${data}`) ?? table.lives.get(Number(data));
       const events = /events=([A-Z|]+)/.exec(event)?.[1];
       if (life !== undefined && events !== undefined)
         this.#found.push({ call, source: this.#source, life, events });
