@@ -75,14 +75,20 @@ async function meet(bench: Bench, connections: number): Promise<void> {
 }
 
 /** A client that wants more connections than it may have descriptors; `env` are words such as NAME=value. */
+type Variation = {
+  readonly env?: readonly string[];
+  readonly host?: string;
+  readonly look?: (pid: number) => void;
+};
+
 async function outOfDescriptors(
   bench: Bench,
   { few, limit }: Params,
-  { env = [], look }: { env?: readonly string[]; look?: (pid: number) => void } = {},
+  { env = [], host = "127.0.0.1", look }: Variation = {},
 ): Promise<void> {
   await bench.server();
   const through = ["env", ...env, "prlimit", `--nofile=${limit}:${limit}`];
-  const trial = bench.start("client", ["--leave", "abandon"], { through });
+  const trial = bench.start("client", ["--host", host, "--leave", "abandon"], { through });
   await bench.until(
     () => bench.view().clients.ESTABLISHED,
     (count) => count === 1,
@@ -100,7 +106,7 @@ async function outOfDescriptors(
     few - room,
     "the others: an error, where a server gets none",
   );
-  const flags = ["--connections", `${few}`, "--hold-ms", "300"];
+  const flags = ["--host", host, "--connections", `${few}`, "--hold-ms", "300"];
   const result = await bench.run<VisitsSummary>("client", flags, { through });
   connected.measured(result.connected);
   refused.measured(result.failures["EMFILE"]?.count ?? 0);
@@ -121,6 +127,8 @@ const moreThreads = {
     );
     await outOfDescriptors(bench, params, {
       env: [`UV_THREADPOOL_SIZE=${THREADS}`],
+      // A name has to be looked up, and that is what the threads are for: without such work libuv starts none.
+      host: "localhost",
       look: (pid) => threads.measured(processStatus(pid).threads),
     });
   },
