@@ -201,6 +201,7 @@ describe.skipIf(isMissing)("trace", () => {
     [["--connections", "23", "--scenario", "nagle"], "about one connection"],
     [["--pid", "4711", "--", "true"], "exclude each other"],
     [["--here"], "--here needs a command"],
+    [["--save", "/proc/no-such-folder"], "cannot write to /proc/no-such-folder"],
     [["--", "no-such-command"], "there is no command no-such-command"],
     [["--pid", "2147483647"], "there is no process 2147483647"],
     [["fds"], "needs one PID"],

@@ -68,7 +68,11 @@ const timeline = command({
   run: async (values, io, argv) => {
     const order = await orderOf(values, argv);
     if (!values.json) io.err(`trace: ${aboutOf(order)} Ctrl-C to stop.`);
-    const { record } = await import("../lib/trace/record.ts");
+    const [{ record }, { prepareFolder }] = await Promise.all([
+      import("../lib/trace/record.ts"),
+      import("../lib/trace/save.ts"),
+    ]);
+    if (values.save !== undefined) prepareFolder(values.save);
     const recording = await record(order, io.signal);
     if (recording === undefined) return 130;
     const { analyse } = await import("../lib/trace/analysis.ts");

@@ -165,11 +165,12 @@ export function traceReport(analysis: Analysis, columns: number, paint: ChalkIns
 
 function legend(analysis: Analysis): readonly string[] {
   const { cost, timeline } = analysis;
+  const hasPackets = (timeline?.conversation.packets.length ?? 0) > 0;
   const timeWait =
     timeline === undefined ? undefined : timeWaitRow(analysis, timeline.conversation);
   return [
     wrapped(
-      "Time 0 is the first packet. A call stands where it began, a wake-up where it returned. seq and ack count from the SYN of their side; every segment after the SYN carries ACK.",
+      `Time 0 is the first ${hasPackets ? "packet" : "call"}. A call stands where it began, a wake-up where it returned. seq and ack count from the SYN of their side; every segment after the SYN carries ACK.`,
     ),
     ...(cost === undefined
       ? []

@@ -88,6 +88,9 @@ function conversationsIn(packets: readonly Packet[], calls: readonly SocketCall[
   }
   for (const { life } of calls) {
     const { protocol, local, remote, origin } = life;
+    // Without a capture nothing else is known of a connection that never came about.
+    if (packets.length === 0 && remote !== undefined && isNameless(life))
+      add(protocol, UNKNOWN, remote);
     if (local === undefined || remote === undefined) continue;
     if (origin === "accept") add(protocol, remote, local);
     else add(protocol, local, remote);
@@ -104,6 +107,13 @@ function hasAccepted(
   return isSameEnd(local, from) && isSameEnd(remote, to);
 }
 
+/** The client's end where neither a packet nor strace tells it. */
+const UNKNOWN: PacketEnd = { address: "unknown", port: 0 };
+
+function isNameless({ local, remote, origin }: SocketLife): boolean {
+  return local === undefined && remote !== undefined && origin === "connect";
+}
+
 /**
  * A connection that was refused never gets a name that strace could show. Its SYN left while connect() was under way, so that is
  * how the two are brought together.
@@ -114,6 +124,8 @@ function namelessClients(
 ): ReadonlyMap<SocketLife, Conversation> {
   const owners = new Map<SocketLife, Conversation>();
   for (const { conversation, packets } of found) {
+    if (conversation.client === UNKNOWN)
+      for (const { life } of calls) if (isNameless(life)) owners.set(life, conversation);
     const syn = packets[0]?.packet;
     if (syn?.flags.includes("SYN") !== true) continue;
     const owner = calls.find(

@@ -1,9 +1,28 @@
 /** save: the raw material of a recording as files, for other tools. */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { accessSync, constants, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { NeedsError } from "../kernel/errors.ts";
 import type { Recording } from "./order.ts";
 
-/** Writes into a folder, which is made when it is not there. Returns the names of the files. */
+/** Makes the folder when it is not there. @throws NeedsError when that cannot be done, or it may not be written to. */
+export function prepareFolder(folder: string): void {
+  try {
+    mkdirSync(folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw unusable(folder, error);
+  }
+  try {
+    accessSync(folder, constants.W_OK);
+  } catch (error) {
+    throw unusable(folder, error);
+  }
+}
+
+function unusable(folder: string, error: unknown): NeedsError {
+  return new NeedsError(`cannot write to ${folder}: ${(error as Error).message}`);
+}
+
+/** Writes into a folder. Returns the names of the files. */
 export function saveRecording(
   recording: Recording,
   folder: string,
@@ -16,7 +35,6 @@ export function saveRecording(
       : [["capture.pcap", Buffer.from(recording.pcap, "base64")] as const]),
     ["trace.json", `${json}\n`],
   ];
-  mkdirSync(folder, { recursive: true });
   for (const [name, content] of files) writeFileSync(join(folder, name), content);
   return files.map(([name]) => name);
 }
