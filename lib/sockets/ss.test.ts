@@ -130,6 +130,13 @@ tcp              0      128     *:22               *:*                 users:(("
     expect(parseSs("tcp UNCONN 0 0 0.0.0.0:68 0.0.0.0:*\n").notes).toEqual([]);
   });
 
+  it("refuses a row whose details never end, instead of keeping them all", () => {
+    const row = "ESTAB 0 0 127.0.0.1:1 127.0.0.1:2";
+    const details = Array.from({ length: 200_000 }, (_, number) => `\tkey${number}:1`);
+    expect(() => parseSs([row, ...details].join("\n"))).toThrow(/more than 1 MiB of details/);
+    expect(parseSs([row, ...details.slice(0, 1_000), row].join("\n")).records).toHaveLength(2);
+  });
+
   it("gives details on the next line to the row above, and takes the congestion control for one", () => {
     const { records, skipped } = parseSs(
       `ESTAB    0         0                127.0.0.1:30013          127.0.0.1:55494

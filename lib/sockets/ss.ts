@@ -38,6 +38,9 @@ const OTHER_NETIDS: ReadonlySet<string> = new Set(
   ).split(" "),
 );
 
+/** They are kept until the next row: a socket has a few hundred characters of them. */
+const MAX_DETAIL_CHARACTERS = 1024 * 1024;
+
 /** What ss puts behind the peer address. */
 const DETAILS = /^(?:users|timer|uid|ino|sk|skmem|cgroup|fwmark|v6only):/;
 const LEAD =
@@ -57,6 +60,8 @@ class SsReader implements Reader {
   /** The row that details on the next lines belong to, and those seen so far. */
   #pending: SocketRecord | undefined;
   #details: Details | undefined;
+  /** How long those are, all lines together. */
+  #detailCharacters = 0;
   #afterRow: "none" | "record" | "skipped" = "none";
   readonly #plain = new PlainRow();
 
@@ -150,7 +155,12 @@ class SsReader implements Reader {
       this.#noRow(text, number);
       return;
     }
-    if (this.#pending !== undefined) this.#details = readDetails(text, this.#details);
+    if (this.#pending !== undefined) {
+      this.#detailCharacters += text.length;
+      if (this.#detailCharacters > MAX_DETAIL_CHARACTERS)
+        refuse("more than 1 MiB of details for one socket", text, number);
+      this.#details = readDetails(text, this.#details);
+    }
     this.#sink.skip(number, SKIP.details, text);
   }
 
@@ -186,6 +196,7 @@ class SsReader implements Reader {
     );
     this.#pending = undefined;
     this.#details = undefined;
+    this.#detailCharacters = 0;
   }
 }
 
