@@ -65,6 +65,10 @@ multiplex: $(BUILT) ## 500 connections at once on one thread (CONNECTIONS, ARGS)
 watch: $(BUILT) ## The table of TCP states, repainted every second (ARGS)
 	@$(call RUN,states,--watch)
 
+.PHONY: trace
+trace: $(BUILT) ## One connection as calls, packets and states on one clock (ARGS)
+	@$(call RUN,trace,)
+
 .PHONY: shell
 shell: $(BUILT) ## A shell in a private network; from a second terminal, joins it
 	@$(call RUN,lab,shell)
