@@ -101,11 +101,15 @@ async function orderlyStop(
       ...["--port", `${server.port}`, "--connections", `${clients}`],
       ...["--message", "answer", "--timeout-ms", "4000"],
     ]);
-    // Busy, as in a long computation, until all of them are in the queue.
+    // Busy, as in a long computation, until all of them are in the queue, with their requests: one that came later would cost a RST more.
     const busy = new Int32Array(new SharedArrayBuffer(4));
     const inQueue = (): number =>
       rows(bench, "server", "LISTEN", server.port).reduce((sum, { recvQ = 0 }) => sum + recvQ, 0);
-    for (let waitedMs = 0; inQueue() < clients && waitedMs < 5_000; waitedMs += 10)
+    const isThere = ({ recvQ = 0 }: { recvQ: number | undefined }): boolean => recvQ > 0;
+    const requests = (): number =>
+      rows(bench, "server", "ESTABLISHED", server.port).filter(isThere).length;
+    const isComing = (): boolean => inQueue() < clients || requests() < clients;
+    for (let waitedMs = 0; isComing() && waitedMs < 5_000; waitedMs += 10)
       Atomics.wait(busy, 0, 0, 10);
     if (drains) await bench.until(inQueue, (waiting) => waiting === 0);
     server.server.close();
