@@ -81,22 +81,22 @@ describe("lab list and explain", () => {
 });
 
 describe("lab run", () => {
-  it("predicts and measures 23 ports to the last connection", async (test) => {
+  it("predicts and measures 46 ports to the last connection", async (test) => {
     test.skip(cannotSandbox !== undefined, cannotSandbox);
-    const flags = ["run", "time-wait-exhaustion", "--arm", "broken", "--ports", "23", "--json"];
+    const flags = ["run", "time-wait-exhaustion", "--arm", "broken", "--ports", "46", "--json"];
     const { code, stdout } = await run("lab", flags);
     const [result] = labs(stdout);
     expect(result).toMatchObject({
       version: 1,
       lab: "time-wait-exhaustion",
       verdict: "held",
-      params: { ports: 23 },
+      params: { ports: 46 },
     });
     const [arm] = result!.arms;
     expect(arm).toMatchObject({ kind: "broken", verdict: "held", leftBehind: [] });
     const successes = arm!.claims.find(({ text }) => text.startsWith("connections until"))!;
-    expect(successes.predicted).toBe(23);
-    expect(successes.measured).toBe(23 + (successes.explained?.value ?? 0));
+    expect(successes.predicted).toBe(46);
+    expect(successes.measured).toBe(46 + (successes.explained?.value ?? 0));
     expect(arm!.claims).toContainEqual(
       expect.objectContaining({
         text: "the error",

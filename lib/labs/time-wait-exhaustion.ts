@@ -7,6 +7,7 @@
  *
  * WATCH   TIME_WAIT on the client's side reaches the size of the port range, and stays
  * CAVEAT  tcp_tw_reuse=2, the default, hides the failure on loopback: the lab sets 0, which other addresses have in effect
+ * CAVEAT  of a range with an odd number of ports connect() searches one less at a time, so the last free one may be missed
  * SEE     tcp_time_wait() in net/ipv4/tcp_minisocks.c, __inet_hash_connect() in net/ipv4/inet_hashtables.c, RFC 1337
  */
 import { defineLab } from "../lab/define.ts";
@@ -24,6 +25,8 @@ type Params = { readonly ports: number };
 
 /** The world made small: few ports, and a TIME_WAIT that nothing cuts short. */
 function shrinkPorts(bench: Bench, ports: number): void {
+  // `remaining &= ~1U` in __inet_hash_connect(): with 23 ports the 23rd is not found one time in ten.
+  bench.need(ports % 2 === 0, `connect() searches an even number of ports, and ${ports} is odd`);
   bench.sysctl("net.ipv4.ip_local_port_range", `${FIRST_PORT} ${FIRST_PORT + ports - 1}`);
   bench.sysctl("net.ipv4.tcp_tw_reuse", 0);
 }
@@ -202,7 +205,11 @@ export default defineLab({
   summary: "a client that opens and closes fast runs out of ports",
   tags: ["ports", "closing"],
   params: {
-    ports: [1000, "size of the ephemeral port range; the default of Linux is 28232", [23, 12_000]],
+    ports: [
+      1000,
+      "size of the ephemeral port range, even; the default of Linux is 28232",
+      [24, 12_000],
+    ],
   },
   story: {
     see: "connect() succeeds once for every port of the range, then fails with EADDRNOTAVAIL, although the server is idle.",
