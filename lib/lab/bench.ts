@@ -193,6 +193,17 @@ export class Bench {
     return counter(readCounters(), name) - counter(this.#countersAtStart, name);
   }
 
+  /**
+   * The same, read again until it has come to `expected` or 5 s have passed: a busy kernel processes the last ACK of a handshake a
+   * moment after the client knows that it is connected.
+   */
+  countedUpTo(name: string, expected: number): Promise<number> {
+    return this.until(
+      () => this.counted(name),
+      (count) => count >= expected,
+    );
+  }
+
   /** Reads until the value is as wished, or the deadline has passed; returns the last reading, whatever it was. */
   async until<T>(read: () => T, isReached: (value: T) => boolean, deadlineMs = 5_000): Promise<T> {
     const endMs = performance.now() + deadlineMs;

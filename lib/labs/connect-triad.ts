@@ -109,7 +109,7 @@ const control = {
       const handshakes = bench.predict("handshakes (TcpPassiveOpens)", clients);
       connected.measured(countErrno(await crowd(own, clients, port), "none"));
       retries.measured(bench.counted("TcpExtTCPSynRetrans"));
-      handshakes.measured(bench.counted("TcpPassiveOpens"));
+      handshakes.measured(await bench.countedUpTo("TcpPassiveOpens", clients));
     });
   },
 };
