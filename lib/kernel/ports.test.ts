@@ -40,11 +40,11 @@ describe("isLoopback", () => {
 });
 
 describe("predictExhaustion", () => {
-  const ports = Array.from({ length: 1_000 }, (_, index) => 40_000 + index);
   const base = {
-    ports,
+    range: portRange("40000 40999", ""),
     taken: [new Set<number>()],
     closer: "client",
+    namesPorts: false,
     reuse: { kind: "never" },
   } as const;
 
@@ -57,6 +57,17 @@ describe("predictExhaustion", () => {
   it("leaves out ports that are taken, for each destination on its own", () => {
     const taken = [new Set([40_001, 40_002, 8080]), new Set<number>()];
     expect(predictExhaustion({ ...base, taken }).capacity).toBe(1_998);
+  });
+
+  it("says of an odd range that connect() may miss one port to each destination, unless ports are named", () => {
+    const odd = {
+      ...base,
+      range: portRange("40000 40022", "40022"),
+      taken: [new Set<number>(), new Set<number>()],
+    };
+    expect(predictExhaustion(base)).toHaveProperty("missable", 0);
+    expect(predictExhaustion(odd)).toMatchObject({ capacity: 44, missable: 2 });
+    expect(predictExhaustion({ ...odd, namesPorts: true })).toHaveProperty("missable", 0);
   });
 
   it("predicts a rate, not a number, when ports come back", () => {

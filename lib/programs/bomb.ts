@@ -53,19 +53,20 @@ const CLOSERS = { end: "client", reset: "reset", wait: "server" } as const;
 
 /** Looks at the port range and at the connections there are, and predicts what will happen. */
 export function prepareBomb(options: BombOptions): Bomb {
-  const { ports } = ephemeralPorts();
+  const range = ephemeralPorts();
   const reuse = timeWaitReuse(options.host);
   // Where ports come back by themselves, a TIME_WAIT takes none away for long.
   const table = readProcNet().filter(
     ({ state }) => reuse.kind === "never" || state !== "TIME_WAIT",
   );
   const predicted = predictExhaustion({
-    ports,
+    range,
     taken: options.ports.map((port) => takenPorts(table, options.host, port)),
     closer: CLOSERS[options.leave],
+    namesPorts: options.walkPorts,
     reuse,
   });
-  const localPorts = options.walkPorts ? ports : [];
+  const localPorts = options.walkPorts ? range.ports : [];
   return {
     predicted,
     explode: (onProgress, everyMs) =>

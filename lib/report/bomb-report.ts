@@ -30,7 +30,7 @@ export function predictionText(predicted: Exhaustion): string {
     case "certain":
       return (
         `EADDRNOTAVAIL after ${ports} connections: that many ports are free, and each stays in TIME_WAIT for 60 s ` +
-        `after its close. In the long run ${count(Math.floor(predicted.sustainablePerSecond))} connections per second.`
+        `after its close.${oddText(predicted.missable)} In the long run ${count(Math.floor(predicted.sustainablePerSecond))} connections per second.`
       );
     case "above-rate":
       return (
@@ -42,6 +42,11 @@ export function predictionText(predicted: Exhaustion): string {
         ? "no failure: a RST leaves no TIME_WAIT, so every port is free again at once."
         : "no failure: who closes first keeps the TIME_WAIT, here the server; its port is one and the same for all.";
   }
+}
+
+function oddText(missable: number): string {
+  if (missable === 0) return "";
+  return ` It may be ${count(missable)} less: of an odd number of ports connect() searches one less at a time.`;
 }
 
 /** What to do on a machine that cannot show the failure; undefined where it can. Nearly every tutorial misses this. */

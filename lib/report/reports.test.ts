@@ -86,7 +86,7 @@ describe("bomb report", () => {
     connectByFill: Array.from({ length: 10 }, () => undefined),
     destination: "127.0.0.1:8080",
     ratePerSecond: 9_940,
-    predicted: { kind: "certain", capacity: 1_000, sustainablePerSecond: 16.7 },
+    predicted: { kind: "certain", capacity: 1_000, missable: 0, sustainablePerSecond: 16.7 },
     before: { clients: counts, server: counts },
     after: { clients: { ...counts, TIME_WAIT: 1_000 }, server: counts },
     counters: { TcpOutRsts: 4 },
