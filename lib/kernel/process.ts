@@ -1,5 +1,6 @@
 /** process: what /proc tells about one process: descriptors, limits, memory, threads. Source: proc(5), getrlimit(2). */
 import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import { NeedsError } from "./errors.ts";
 
 /** Which process: its pid, or this one. */
 export type Pid = number | "self";
@@ -68,11 +69,16 @@ export function socketInodes(pid: Pid): ReadonlySet<number> {
 
 function socketInode(path: string): number | undefined {
   try {
-    const match = /^socket:\[(\d+)\]$/.exec(readlinkSync(path));
-    return match === null ? undefined : Number(match[1]);
+    return inodeOfSocket(readlinkSync(path));
   } catch {
     return undefined; // Closed since it was listed.
   }
+}
+
+/** The inode in the target of a descriptor, `socket:[4711]`; undefined when it is no socket. */
+export function inodeOfSocket(target: string): number | undefined {
+  const digits = /^socket:\[(\d+)\]$/.exec(target)?.[1];
+  return digits === undefined ? undefined : Number(digits);
 }
 
 /** The pids of all processes visible here. */
@@ -89,6 +95,23 @@ export function commandLine(pid: number): readonly string[] {
   } catch {
     return [];
   }
+}
+
+/**
+ * The command line of a program that is killed when its parent dies, even when that is killed with SIGKILL: PR_SET_PDEATHSIG in
+ * prctl(2). setpriv is in the package util-linux.
+ */
+export function diesWithParent(argv: readonly string[]): readonly string[] {
+  return ["setpriv", "--pdeathsig", "KILL", "--", ...argv];
+}
+
+/** Why a process could not be looked into, for its user; what is none of these comes back as it is. */
+export function processTrouble(pid: number, error: unknown): unknown {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === "ENOENT") return new NeedsError(`there is no process ${pid}`);
+  if (code === "EACCES")
+    return new NeedsError(`process ${pid} belongs to somebody else; try as root, or as its user`);
+  return error;
 }
 
 /** The process that has a socket open, by the socket's inode; undefined when it is not visible to this user. */

@@ -10,6 +10,7 @@
 import { readlinkSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { NeedsError } from "./errors.ts";
+import { diesWithParent } from "./process.ts";
 import { readSysctl } from "./sysctl.ts";
 
 /** How private the network is. The first that works is taken; `here` only when it is asked for. */
@@ -32,9 +33,7 @@ const ROOT_MAPS_TO = 1000;
 
 /** The command line that runs `argv` in a fresh sandbox of this kind; `here` makes none. All of it dies with this process. */
 export function sandboxCommand(rung: Rung, argv: readonly string[]): readonly string[] {
-  // unshare kills its child when it dies itself; setpriv sees to it that it dies with us.
-  const diesWithUs = ["setpriv", "--pdeathsig", "KILL", "--"];
-  if (rung === "here") return [...diesWithUs, ...argv];
+  if (rung === "here") return diesWithParent(argv);
   const uid = process.getuid?.() ?? 0;
   const gid = process.getgid?.() ?? 0;
   const user = [
@@ -43,12 +42,12 @@ export function sandboxCommand(rung: Rung, argv: readonly string[]): readonly st
     `--map-group=${gid === 0 ? ROOT_MAPS_TO : gid}`,
     "--keep-caps",
   ];
-  return [
-    ...diesWithUs,
+  // unshare kills its child when it dies itself, and it dies with us.
+  return diesWithParent([
     ...["unshare", ...(rung === "user-namespace" ? user : [])],
     ...["--net", "--pid", "--fork", "--mount-proc", "--kill-child", "--"],
     ...["sh", "-c", SMALL_TABLE, "sh", ...argv],
-  ];
+  ]);
 }
 
 /**

@@ -7,6 +7,7 @@
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { counter, readCounters, type Counters } from "../kernel/counters.ts";
+import { diesWithParent } from "../kernel/process.ts";
 import { isInSandbox, networkNamespace } from "../kernel/sandbox.ts";
 import { hasTool } from "../kernel/tools.ts";
 import { parseProcNet } from "../sockets/proc-net.ts";
@@ -123,8 +124,8 @@ export async function withHosts(
 }
 
 async function makeHost(bench: Bench): Promise<Host> {
-  const argv = ["--pdeathsig", "KILL", "--", "unshare", "--net", "--", "sleep", HOLD_S];
-  const holder = spawn("setpriv", argv, { stdio: "ignore" });
+  const [file = "", ...args] = diesWithParent(["unshare", "--net", "--", "sleep", HOLD_S]);
+  const holder = spawn(file, args, { stdio: "ignore" });
   const isApart = (): boolean => {
     try {
       return networkNamespace(holder.pid) !== networkNamespace();

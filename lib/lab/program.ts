@@ -5,6 +5,7 @@ import type { Readable } from "node:stream";
 import { execa } from "execa";
 import { builtCommand } from "../kernel/built.ts";
 import { NeedsError } from "../kernel/errors.ts";
+import { diesWithParent } from "../kernel/process.ts";
 
 /** The executables that labs start. */
 export type ProgramName = "server" | "client" | "bomb" | "multiplex";
@@ -46,9 +47,9 @@ export function startProgram(
   flags: readonly string[],
   options: ProgramOptions = {},
 ): Running {
-  // Dies with this process, even when that is killed with SIGKILL: PR_SET_PDEATHSIG in prctl(2).
   const argv = [...(options.through ?? []), ...programCommand(name), ...flags, "--json"];
-  const child = execa("setpriv", ["--pdeathsig", "KILL", "--", ...argv], {
+  const [file = "", ...args] = diesWithParent(argv);
+  const child = execa(file, args, {
     reject: false,
     stdin: "ignore",
     env: { ...process.env, ...NOT_FROM_OUR_USER, ...options.env },

@@ -5,7 +5,7 @@ import { createSocket } from "node:dgram";
 import { connect, createServer, type Socket } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
 import type { ClientStamps, ServerStamps } from "./latency.ts";
-import { realtimeClock } from "./sampler.ts";
+import { realtimeClock } from "./realtime.ts";
 
 const HOST = "127.0.0.1";
 const [, , role = "", portText = "", manyText = ""] = process.argv;

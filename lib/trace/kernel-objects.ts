@@ -6,8 +6,7 @@
  */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { execa } from "execa";
-import { NeedsError } from "../kernel/errors.ts";
-import { commandLine, type Pid } from "../kernel/process.ts";
+import { commandLine, inodeOfSocket, processTrouble, type Pid } from "../kernel/process.ts";
 import { networkNamespace } from "../kernel/sandbox.ts";
 import { readProcNet } from "../sockets/capture.ts";
 import { parseSs } from "../sockets/ss.ts";
@@ -57,7 +56,7 @@ export async function kernelObjects(pid: number): Promise<KernelObjects> {
   const sockets: SocketDescriptor[] = [];
   const others: Record<string, number[]> = {};
   for (const [fd, target] of targets) {
-    const inode = socketInodeIn(target);
+    const inode = inodeOfSocket(target);
     const record = byInode.get(inode);
     if (inode === undefined || record === undefined) {
       const kind =
@@ -86,11 +85,7 @@ function descriptorTargets(pid: number): ReadonlyMap<number, string> {
       }),
     );
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT") throw new NeedsError(`there is no process ${pid}`);
-    if (code === "EACCES")
-      throw new NeedsError(`process ${pid} belongs to somebody else; try as root, or as its user`);
-    throw error;
+    throw processTrouble(pid, error);
   }
 }
 
@@ -100,11 +95,6 @@ function linkTarget(path: string): string | undefined {
   } catch {
     return undefined; // Closed since it was listed.
   }
-}
-
-function socketInodeIn(target: string): number | undefined {
-  const digits = /^socket:\[(\d+)\]$/.exec(target)?.[1];
-  return digits === undefined ? undefined : Number(digits);
 }
 
 /** `pipe:[2]`, `anon_inode:[eventpoll]`, `anon_inode:inotify`, `/dev/null`. */

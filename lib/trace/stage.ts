@@ -5,18 +5,19 @@ import { readFileSync } from "node:fs";
 import { Socket } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
 import { NeedsError } from "../kernel/errors.ts";
+import { processTrouble } from "../kernel/process.ts";
 import { enterSandbox, networkNamespace } from "../kernel/sandbox.ts";
 import { writeSysctl } from "../kernel/sysctl.ts";
 import { hasTool } from "../kernel/tools.ts";
 import { readProcNet } from "../sockets/capture.ts";
 import type { Order, Recording, StageAnswer, Traced } from "./order.ts";
 import type { SampleRow } from "./samples.ts";
-import { realtimeClock, startSampler, type Sampler } from "./sampler.ts";
+import { realtimeClock } from "./realtime.ts";
+import { startSampler, type Sampler } from "./sampler.ts";
 import { PORT, programOf, SCENARIOS, type Scenario } from "./scenarios.ts";
 import {
   endTraced,
   readPcap,
-  requireTools,
   spawnThatDiesWithUs,
   startPlain,
   startStrace,
@@ -33,7 +34,6 @@ const TIME_WAIT_DEADLINE_MS = 70_000;
 
 /** Does what the order says. Rejects with a NeedsError when a tool is missing. */
 async function perform(order: Order): Promise<Recording> {
-  requireTools("strace", "tcpdump", "setpriv");
   if (order.rung !== "here") await enterSandbox();
   switch (order.kind) {
     case "scenario":
@@ -151,10 +151,7 @@ function networkOf(pid: number): string {
   try {
     return networkNamespace(pid);
   } catch (error) {
-    const isGone = (error as NodeJS.ErrnoException).code === "ENOENT";
-    throw new NeedsError(
-      isGone ? `there is no process ${pid}` : `process ${pid} is somebody else's; try as root`,
-    );
+    throw processTrouble(pid, error);
   }
 }
 

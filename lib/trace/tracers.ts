@@ -3,7 +3,7 @@ import { spawn, type ChildProcess, type SpawnOptions } from "node:child_process"
 import { readFileSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { NeedsError } from "../kernel/errors.ts";
-import { allPids } from "../kernel/process.ts";
+import { allPids, diesWithParent } from "../kernel/process.ts";
 import { hasTool } from "../kernel/tools.ts";
 import { caughtUp, withoutMark } from "./capture-end.ts";
 import type { Traced } from "./order.ts";
@@ -158,11 +158,7 @@ export async function readPcap(pcap: Buffer): Promise<string> {
   return child.stdout === null ? "" : textOf(child.stdout);
 }
 
-function diesWithParent(argv: readonly string[]): readonly string[] {
-  return ["setpriv", "--pdeathsig", "KILL", "--", ...argv];
-}
-
-/** PR_SET_PDEATHSIG in prctl(2): nothing survives whoever started it. */
+/** Nothing survives whoever started it. */
 export function spawnThatDiesWithUs(argv: readonly string[], options: SpawnOptions): ChildProcess {
   const [file = "", ...args] = diesWithParent(argv);
   return spawn(file, args, options);
