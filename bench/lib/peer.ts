@@ -3,6 +3,7 @@ import { execFile, execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { Figures, Tool } from "./contest.ts";
+import { onCore } from "./cores.ts";
 
 /** What compiling needs. */
 export const COMPILER: readonly Tool[] = [{ file: "gcc", package: "gcc libc6-dev" }];
@@ -34,17 +35,22 @@ export type Load = {
   readonly bytes: number;
 };
 
-/** Loads such a server: echoes per second. */
+/** Loads such a server from the last core: echoes per second. */
 export async function runLoad(port: number, load: Load): Promise<{ readonly perSecond: number }> {
   const { requests, connections, inFlight, bytes } = load;
   const words = [port, requests, connections, inFlight, bytes].map(String);
-  const { answered = NaN, durationMs = NaN } = await run("load", words);
+  const { answered = NaN, durationMs = NaN } = await run("load", words, onCore("last"));
   return { perSecond: (answered * 1_000) / durationMs };
 }
 
-async function run(name: string, words: readonly string[]): Promise<Figures> {
+async function run(
+  name: string,
+  words: readonly string[],
+  through: readonly string[] = [],
+): Promise<Figures> {
   const folder = process.env[FOLDER_VARIABLE];
   if (folder === undefined) throw new Error("the C programs were not compiled");
-  const { stdout } = await promisify(execFile)(join(folder, name), words);
+  const [file = "", ...args] = [...through, join(folder, name), ...words];
+  const { stdout } = await promisify(execFile)(file, args);
   return JSON.parse(stdout) as Figures;
 }

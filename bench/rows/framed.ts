@@ -2,6 +2,7 @@
 import { startServer } from "../../lib/lab/program.ts";
 import { measurePerformance } from "../../lib/programs/performance.ts";
 import type { Contest, Contestant, Figures } from "../lib/contest.ts";
+import { onCore, PINNING } from "../lib/cores.ts";
 import { COMPILER, runLoad } from "../lib/peer.ts";
 import { REDIS, redisBenchmark } from "../lib/redis.ts";
 
@@ -11,9 +12,11 @@ const ONE_BY_ONE: Shape = { connections: 50, inFlight: 1, bytes: 16 };
 const SIXTEEN: Shape = { connections: 50, inFlight: 16, bytes: 16 };
 const LONG: Shape = { connections: 10, inFlight: 8, bytes: 16_384 };
 
+const SERVER = ["--protocol", "json", "--port", "0"];
+
 /** Redis has been compiled before it starts; V8 compiles what has been running for a while. */
 async function json(requests: number, shape: Shape): Promise<Figures> {
-  const { port } = await startServer(["--protocol", "json", "--port", "0"]);
+  const { port } = await startServer(SERVER, { through: onCore("first") });
   const first = await runLoad(port, { ...shape, requests: Math.ceil(requests / 2) });
   const { perSecond } = await runLoad(port, { ...shape, requests });
   return { perSecond, firstPerSecond: first.perSecond };
@@ -23,7 +26,7 @@ async function json(requests: number, shape: Shape): Promise<Figures> {
 const REQUESTS_PER_MS = 50;
 
 async function ourClient(requests: number, shape: Shape): Promise<Figures> {
-  const { port } = await startServer(["--protocol", "json", "--port", "0"]);
+  const { port } = await startServer(SERVER);
   const durationMs = Math.max(200, requests / REQUESTS_PER_MS);
   const { perSecond, failed, wrong } = await measurePerformance({
     connect: { host: "127.0.0.1", port },
@@ -37,7 +40,7 @@ async function ourClient(requests: number, shape: Shape): Promise<Figures> {
 }
 
 function ours(shape: Shape, part = 1): Contestant {
-  return { needs: COMPILER, run: (load) => json(Math.ceil(load * part), shape) };
+  return { needs: [...COMPILER, PINNING], run: (load) => json(Math.ceil(load * part), shape) };
 }
 
 function redis({ connections, inFlight }: Shape, part: number, what: string[]): Contestant {
