@@ -45,7 +45,7 @@ int main(int argc, char **argv) {
   socklen_t length = sizeof to;
   pthread_t thread;
   listener = socket(AF_INET, SOCK_STREAM, 0);
-  if (bind(listener, (struct sockaddr *)&to, sizeof to) != 0 || listen(listener, 511) != 0 ||
+  if (bind(listener, (struct sockaddr *)&to, sizeof to) != 0 || listen(listener, 4096) != 0 ||
       getsockname(listener, (struct sockaddr *)&to, &length) != 0 ||
       pthread_create(&thread, NULL, accept_all, NULL) != 0) {
     perror("peer");

@@ -1,12 +1,13 @@
 /** bomb: connections opened and closed per second, one at a time, beside a C program that does the same. */
 import { runProgram, startServer } from "../../lib/lab/program.ts";
 import type { Contest, Figures } from "../lib/contest.ts";
+import { DEEP_QUEUE } from "../lib/listening.ts";
 import { COMPILER, runPeer } from "../lib/peer.ts";
 
 type Bombed = { readonly ratePerSecond: number; readonly failures: object };
 
 async function bomb(durationMs: number, ...flags: readonly string[]): Promise<Figures> {
-  const { port } = await startServer(["--port", "0"]);
+  const { port } = await startServer(["--port", "0", ...DEEP_QUEUE]);
   const result = await runProgram<Bombed>("bomb", [
     ...["--port", `${port}`, "--duration-ms", `${durationMs}`],
     ...flags,

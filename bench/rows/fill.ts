@@ -2,6 +2,7 @@
 import { readSysctl, writeSysctl } from "../../lib/kernel/sysctl.ts";
 import { runProgram, startServer } from "../../lib/lab/program.ts";
 import type { Contest, Figures } from "../lib/contest.ts";
+import { DEEP_QUEUE } from "../lib/listening.ts";
 import { COMPILER, runPeer } from "../lib/peer.ts";
 
 const FIRST_PORT = 32_768;
@@ -21,7 +22,7 @@ type Bombed = {
 async function fill(ports: number, ...flags: readonly string[]): Promise<Figures> {
   prepare(ports);
   // Below the range: none of its ports is taken by the listener.
-  const { port } = await startServer(["--port", "8080"]);
+  const { port } = await startServer(["--port", "8080", ...DEEP_QUEUE]);
   const result = await runProgram<Bombed>("bomb", [
     ...["--port", `${port}`, "--duration-ms", "120000"],
     ...flags,

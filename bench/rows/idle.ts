@@ -3,6 +3,7 @@ import { processStatus } from "../../lib/kernel/process.ts";
 import { startServer } from "../../lib/lab/program.ts";
 import { Crowd } from "../../lib/protocol/crowd.ts";
 import type { Contest, Figures } from "../lib/contest.ts";
+import { DEEP_QUEUE } from "../lib/listening.ts";
 import { REDIS, startRedis } from "../lib/redis.ts";
 
 const MESSAGES = 10;
@@ -27,7 +28,7 @@ async function perConnection(pid: number, port: number, connections: number): Pr
 }
 
 async function ourServer(connections: number): Promise<Figures> {
-  const { pid, port } = await startServer(["--port", "0", "--backlog", "4096"]);
+  const { pid, port } = await startServer(["--port", "0", ...DEEP_QUEUE]);
   return perConnection(pid, port, connections);
 }
 

@@ -10,6 +10,7 @@ import { countProcNet } from "../../lib/sockets/capture.ts";
 import { gather } from "../../lib/programs/crowds.ts";
 import { command, timeMs } from "../lib/clock.ts";
 import type { Contest, Figures } from "../lib/contest.ts";
+import { DEEP_QUEUE } from "../lib/listening.ts";
 import { median } from "../lib/statistics.ts";
 
 const INTERVAL_MS = 200;
@@ -30,7 +31,7 @@ async function openSockets(sockets: number, isLeaking: boolean): Promise<void> {
   const count = Math.ceil(connections / PER_DESTINATION);
   const plans = await Promise.all(
     Array.from({ length: count }, async () => {
-      const flags = ["--port", "0", "--backlog", "4096", "--status-interval-ms", "1000000"];
+      const flags = ["--port", "0", ...DEEP_QUEUE, "--status-interval-ms", "1000000"];
       const { port } = await startServer(isLeaking ? [...flags, "--leak"] : flags);
       return {
         ...{ host: "127.0.0.1", port, messageBytes: 1, opening: 128 },
