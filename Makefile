@@ -135,7 +135,7 @@ bench: $(BUILT) ## Measure, side by side with other programs (ARGS)
 	@node dist/bench/main.js $(ARGS)
 
 .PHONY: bench-record
-bench-record: $(BUILT) ## Measure everything and keep it for docs/benchmarks.md (about 10 minutes)
+bench-record: $(BUILT) ## Measure everything and keep it for docs/benchmarks.md (about 15 minutes)
 	node dist/bench/main.js --growth --json > dist/benchmarks.json || [ $$? -eq 1 ]
 	$(BIN)/prettier --parser json dist/benchmarks.json > docs/benchmarks.json
 	node dist/docs/generate.js

@@ -24,7 +24,7 @@ const flags = {
   runs: optional(integer(1, 100), {
     about: "Runs of each contestant",
     metavar: "N",
-    defaultText: "1 to 3, each contest its own",
+    defaultText: "1 to 5, each contest its own",
   }),
   growth: toggle({ about: "Also measure everything at a tenth and a hundredth of its load" }),
   quick: toggle({ about: "Everything small and once, to see that it works; judges nothing" }),
@@ -61,7 +61,7 @@ await main(
     summary: "measure everything that has a number to reach, beside other programs",
     flags,
     examples: [
-      ["make bench", "everything: five minutes"],
+      ["make bench", "everything: ten minutes"],
       ["make bench ARGS=--quick", "does it work?"],
       ['make bench ARGS="--only bomb,fill"', "two of them"],
       ['make bench ARGS="--growth --json"', "with growth, as data"],
@@ -120,7 +120,7 @@ function choose(
 }
 
 async function bench(contests: readonly Contest[], effort: Effort): Promise<BenchResult> {
-  const { measure, measureGrowth } = await import("./lib/measure.ts");
+  const { measure } = await import("./lib/measure.ts");
   const { COMPILER, compilePeers } = await import("./lib/peer.ts");
   const { missingTools } = await import("./lib/tools.ts");
   const folder = mkdtempSync(join(tmpdir(), "bench-"));
@@ -129,8 +129,9 @@ async function bench(contests: readonly Contest[], effort: Effort): Promise<Benc
     const lines: Measured[] = [];
     const growth: MeasuredGrowth[] = [];
     for (const contest of contests) {
-      lines.push(...(await measure(contest, effort)));
-      if (effort.withGrowth) growth.push(...(await measureGrowth(contest, effort)));
+      const result = await measure(contest, effort);
+      lines.push(...result.lines);
+      growth.push(...result.growth);
     }
     return { version: 1, date: new Date().toISOString(), machine: machine(), lines, growth };
   } finally {

@@ -40,12 +40,18 @@ export type Effort = {
 
 type Runs = Readonly<Record<string, readonly Figures[] | { readonly missing: string }>>;
 
-/** Measures all lines of a contest. */
-export async function measure(contest: Contest, effort: Effort): Promise<readonly Measured[]> {
+/** Measures all lines of a contest and, if asked to, how its figures grow. */
+export async function measure(
+  contest: Contest,
+  effort: Effort,
+): Promise<{ readonly lines: readonly Measured[]; readonly growth: readonly MeasuredGrowth[] }> {
   const load = effort.isQuick ? contest.load.quick : contest.load.full;
   const count = effort.runs ?? (effort.isQuick ? 1 : contest.runs);
   const runs = await allRuns(contest, load, { count, say: effort.say });
-  return contest.lines.flatMap((line) => measured(contest, line, runs, !effort.isQuick));
+  return {
+    lines: contest.lines.flatMap((line) => measured(contest, line, runs, !effort.isQuick)),
+    growth: effort.withGrowth ? await measureGrowth(contest, runs, effort) : [],
+  };
 }
 
 async function allRuns(
@@ -119,12 +125,13 @@ function verdict(
   return { reach: { ...reach, isReached } };
 }
 
-/** Measures the same at growing loads, once each. */
-export async function measureGrowth(
+/** The same at growing loads. What the table has measured is taken from there; small loads, which chance moves more, get three runs. */
+async function measureGrowth(
   contest: Contest,
+  measuredRuns: Runs,
   { isQuick, say }: Effort,
 ): Promise<readonly MeasuredGrowth[]> {
-  const seen = new Map<string, Promise<Figures>>();
+  const seen = new Map<string, readonly Figures[]>();
   const result: MeasuredGrowth[] = [];
   for (const { source, loads, ...growth } of contest.growth ?? []) {
     const [contestant, figure] = source;
@@ -132,10 +139,15 @@ export async function measureGrowth(
     const points: { load: number; value: number }[] = [];
     for (const load of isQuick ? loads.slice(0, 1) : loads) {
       const key = `${contestant} ${load}`;
-      say(`${contest.name}: growth, ${key}`);
-      const run = seen.get(key) ?? runInArena(contest, contestant, load);
-      seen.set(key, run);
-      points.push({ load, value: (await run)[figure] ?? NaN });
+      let runs = seen.get(key);
+      if (runs === undefined && load === contest.load.full)
+        runs = figuresOf(measuredRuns, contestant);
+      if (runs === undefined) {
+        say(`${contest.name}: growth, ${key}`);
+        runs = await runsOf(contest, contestant, load);
+      }
+      seen.set(key, runs);
+      points.push({ load, value: median(runs.map((figures) => figures[figure] ?? NaN)) });
     }
     result.push({
       ...growth,
@@ -145,6 +157,24 @@ export async function measureGrowth(
     });
   }
   return result;
+}
+
+function figuresOf(runs: Runs, contestant: string): readonly Figures[] | undefined {
+  const found = runs[contestant];
+  return found === undefined || "missing" in found ? undefined : found;
+}
+
+const SMALL_LOAD_RUNS = 3;
+
+async function runsOf(
+  contest: Contest,
+  contestant: string,
+  load: number,
+): Promise<readonly Figures[]> {
+  const count = load < contest.load.full ? SMALL_LOAD_RUNS : 1;
+  const runs: Figures[] = [];
+  for (let run = 1; run <= count; run += 1) runs.push(await runInArena(contest, contestant, load));
+  return runs;
 }
 
 function excessOf(kind: Growth["kind"], points: MeasuredGrowth["points"]): number {

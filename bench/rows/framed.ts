@@ -59,7 +59,7 @@ const ECHO = ["ECHO", "x".repeat(LONG.bytes)];
 export const framedContest: Contest = {
   name: "framed",
   load: { full: 200_000, quick: 2_000 },
-  runs: 3,
+  runs: 5,
   contestants: {
     "json, one by one": ours(ONE_BY_ONE),
     "redis, one by one": redis(ONE_BY_ONE, 1, PING),

@@ -76,7 +76,7 @@ async function statesWatch(measureMs: number): Promise<Watched> {
 function lag(lines: string): Figures {
   const times = lines
     .split("\n")
-    .slice(SETTLED, -1)
+    .slice(SETTLED - 1, -1)
     .map((line) => Date.parse((JSON.parse(line) as { time: string }).time));
   const late = times.slice(1).map((time, index) => time - (times[index] ?? time) - INTERVAL_MS);
   return { lagMs: median(late), worstLagMs: Math.max(...late) };
@@ -100,7 +100,7 @@ async function peerPercent(measureMs: number): Promise<number> {
 
 async function watch(sockets: number, isLeaking: boolean): Promise<Figures> {
   await openSockets(sockets, isLeaking);
-  const measureMs = sockets > QUICK_SOCKETS ? 5_000 : 400;
+  const measureMs = sockets > QUICK_SOCKETS ? 5_000 : 800;
   const ours = await statesWatch(measureMs);
   return {
     ours: ours.cpuPercent,
