@@ -137,7 +137,7 @@ bench: $(BUILT) ## Measure, side by side with other programs (ARGS)
 .PHONY: bench-record
 bench-record: $(BUILT) ## Measure everything and keep it for docs/benchmarks.md (about 15 minutes)
 	node dist/bench/main.js --growth --json > dist/benchmarks.json || [ $$? -eq 1 ]
-	$(BIN)/prettier --parser json dist/benchmarks.json > docs/benchmarks.json
+	$(BIN)/prettier --stdin-filepath docs/benchmarks.json < dist/benchmarks.json > docs/benchmarks.json
 	node dist/docs/generate.js
 
 .PHONY: clean
