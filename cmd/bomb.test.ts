@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { counter, readCounters } from "../lib/kernel/counters.ts";
+import { createServer } from "node:net";
+import { ephemeralPorts } from "../lib/kernel/ports.ts";
 import { readProcNet } from "../lib/sockets/capture.ts";
 import { listenerView } from "../lib/sockets/listener.ts";
 import {
@@ -11,15 +12,15 @@ import {
   startServer,
   until,
 } from "../lib/testing/programs.ts";
+import { resetsFromNow } from "../lib/testing/resets.ts";
 
 afterEach(killAll);
 
-/** A RST ends a TIME_WAIT early (RFC 1337): an ACK that a busy server has delayed is answered by one. */
-function resetsFromNow(): () => number {
-  const read = (): number => counter(readCounters(), "TcpOutRsts");
-  const before = read();
-  return () => read() - before;
-}
+type WalkResult = {
+  readonly attempts: number;
+  readonly successes: number;
+  readonly failures: Readonly<Record<string, { readonly count: number; readonly first: string }>>;
+};
 
 describe("bomb", () => {
   it("opens and closes 23 connections, keeps 23 TIME_WAIT, less those that a RST has ended, and agrees with the kernel's counter", async () => {
@@ -67,20 +68,42 @@ describe("bomb", () => {
     expect(listenerView(readProcNet(), new Set([server.port])).clients.TIME_WAIT).toBe(0);
   });
 
-  it("walks explicit local ports in order, from the start of the range", async () => {
+  it("walks explicit local ports in order, from the start of the range, and passes over those of others", async () => {
     const resets = resetsFromNow();
     const server = await startServer();
-    await run("bomb", ["--port", `${server.port}`, "--count", "23", "--walk-ports"]);
+    const { ports } = ephemeralPorts();
+    const taken = createServer().on("error", () => undefined); // Or another program has it already.
+    await new Promise((done) => taken.on("listening", done).on("error", done).listen(ports[7]));
+    const flags = ["--port", `${server.port}`, "--count", "23", "--walk-ports"];
+    const finished = await run("bomb", [...flags, "--json"]);
+    taken.close();
+    const { attempts, successes, failures } = lastJson(finished) as WalkResult;
+    expect(attempts).toBe(23);
+    expect(failures["EADDRINUSE"]?.first).toMatch(/^bind EADDRINUSE/);
+    expect(successes + (failures["EADDRINUSE"]?.count ?? 0)).toBe(23);
     const rows = await until(
       () =>
         readProcNet().filter(
           ({ state, remote }) => state === "TIME_WAIT" && remote.port === server.port,
         ),
-      (now) => now.length > 1 && now.length + resets() >= 22,
+      (now) => now.length + resets() >= successes,
     );
-    const ports = rows.map(({ local }) => Number(local.port)).sort((a, b) => a - b);
-    // A port of the range that another program listens on is skipped with EADDRINUSE.
-    expect(ports.at(-1)! - ports[0]!).toBeLessThan(24);
+    const walked = rows.map(({ local }) => Number(local.port));
+    expect(ports.slice(0, 23)).toEqual(expect.arrayContaining(walked));
+    expect(walked).not.toContain(ports[7]);
+  });
+
+  it("says that ports were passed over, and why", async () => {
+    const server = await startServer();
+    const taken = createServer().on("error", () => undefined);
+    const [first] = ephemeralPorts().ports;
+    await new Promise((done) => taken.on("listening", done).on("error", done).listen(first));
+    const flags = ["--port", `${server.port}`, "--count", "23", "--walk-ports"];
+    const { stdout, code } = await run("bomb", flags);
+    taken.close();
+    expect(code).toBe(0);
+    expect(stdout).toContain(`bind EADDRINUSE 0.0.0.0:${first}`);
+    expect(stdout.replaceAll(/\s+/g, " ")).toMatch(/explained \d+ ports? w(as|ere) passed over/);
   });
 
   it("says that it cannot exhaust this machine where tcp_tw_reuse gives ports back, and what can", async () => {

@@ -14,7 +14,7 @@ export type ChurnOptions = {
   readonly host: string;
   /** Destinations on `host`, used in turn. A port is free again for each of them: what counts is the 4-tuple. */
   readonly ports: readonly number[];
-  /** Stop after this many attempts, this many milliseconds, or, if asked to, at the first failure. */
+  /** Stop after this many attempts, this many milliseconds, or, if asked to, at the first failure; a local port that others have is none. */
   readonly count: number;
   readonly durationMs: number;
   readonly untilError: boolean;
@@ -24,7 +24,11 @@ export type ChurnOptions = {
   readonly ratePerSecond: number;
   /** Who closes first: us, with a FIN or a RST, or the server (then we wait for its FIN). */
   readonly leave: "end" | "reset" | "wait";
-  /** Bind these local ports, one after the other, once; after the last one, or without any, the kernel chooses. */
+  /**
+   * Bind these local ports, one after the other, once; after the last one, or without any, the kernel chooses. bind() refuses those
+   * that somebody listens on, and those that the kernel chose for another connection (EADDRINUSE, though they may be free for this
+   * destination): they are passed over.
+   */
   readonly localPorts: readonly number[];
   /** How full the port range is, from 0 to 1. Asked every few attempts, so it has to be cheap. */
   readonly fillLevel: () => number;
@@ -230,6 +234,7 @@ export class Churn {
 
   readonly #onError = (error: Error): void => {
     countFailure(this.#failures, failureOf(error));
-    if (this.#options.untilError) this.#stop();
+    const isPassedOver = (error as NodeJS.ErrnoException).syscall === "bind";
+    if (this.#options.untilError && !isPassedOver) this.#stop();
   };
 }

@@ -91,6 +91,11 @@ function explanations(result: BombResult): readonly string[] {
     lines.push(
       `${more} more than there are ports: a RST ended that many TIME_WAITs early (TcpOutRsts ${counters["TcpOutRsts"] ?? 0}; RFC 1337)`,
     );
+  const passedOver = failures["EADDRINUSE"]?.count ?? 0;
+  if (passedOver > 0)
+    lines.push(
+      `${passedOver === 1 ? "1 port was" : `${passedOver} ports were`} passed over: bind() refuses a port that somebody listens on, or that the kernel chose for another connection`,
+    );
   const overflows = counters["TcpExtListenOverflows"] ?? 0;
   if (overflows > 0)
     lines.push(
