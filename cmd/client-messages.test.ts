@@ -108,8 +108,14 @@ describe("client interactive, from a pipe", () => {
   it.skipIf(!hasTool("python3"))("gets on with a server written in another language", async () => {
     const peer = spawn("python3", [PEER, "server", "0"], { stdio: ["ignore", "pipe", "inherit"] });
     try {
-      const [line] = (await peer.stdout.take(1).toArray()) as [Buffer];
-      const { listening } = JSON.parse(line.toString()) as { listening: number };
+      let printed = "";
+      peer.stdout.on("data", (chunk: Buffer) => (printed += chunk.toString()));
+      // A whole line, which need not come in one piece; and the pipe stays open for what else it may print.
+      const line = await until(
+        () => printed,
+        (text) => text.includes("\n"),
+      );
+      const { listening } = JSON.parse(line) as { listening: number };
       const { stdout } = await said(listening, ["/ping", "/echo hi", "/custom x", "/stats"]);
       expect(stdout.split("\n").slice(0, 4)).toEqual([
         expect.stringMatching(/^pong/),
