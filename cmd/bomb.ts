@@ -49,7 +49,8 @@ const flags = {
     metavar: "HOW",
   }),
   "walk-ports": toggle({
-    about: "Bind each port of the range in turn: spares the kernel its search",
+    about:
+      "Bind each port of the range in turn, those of others left out: spares the kernel its search",
   }),
   "allow-remote": toggle({
     about: "Allow a server that is not on this machine",
