@@ -170,6 +170,24 @@ describe("states, derived from packets (RFC 9293, figure 5)", () => {
     ["nothing of the beginning", [segment("server", "PSH ACK")], "ESTABLISHED ESTABLISHED"],
   ])("%s", (_, packets, states) => expect(lastStates(packets)).toBe(states));
 
+  it("a FIN that is sent again before anything acknowledged it had not arrived", () => {
+    const fin = segment("server", "FIN ACK", 9, 6);
+    const packets = [
+      ...handshake,
+      segment("client", "FIN ACK", 5, 9),
+      segment("server", "ACK", 9, 6),
+      ...[fin, fin, segment("client", "ACK", 6, 10)],
+    ];
+    const client = followStates(packets).map(({ states }) => states.client);
+    expect(client.slice(3)).toEqual([
+      "FIN_WAIT1",
+      "FIN_WAIT2",
+      "FIN_WAIT2",
+      "TIME_WAIT",
+      "TIME_WAIT",
+    ]);
+  });
+
   it("nobody listens: the RST leaves nothing on either side", () => {
     const packets = [segment("client", "SYN"), segment("server", "RST ACK")];
     expect(lastStates(packets, false)).toBe("CLOSE CLOSE");
