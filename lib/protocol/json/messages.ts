@@ -229,18 +229,20 @@ export function decodeMessage(frame: Frame, packing: Packing = PLAIN): Message {
   if (typeof value !== "object" || value === null || Array.isArray(value))
     throw new ProtocolError("NOT_AN_OBJECT");
   checkEnvelope(value as Record<string, unknown>);
-  if (payload.length >= LONG_BYTES && !payload.includes(BACKSLASH)) unescaped.add(value);
+  const { content } = value as Readonly<Record<string, unknown>>;
+  if (typeof content === "string" && payload.length >= LONG_BYTES && !payload.includes(BACKSLASH))
+    unescaped.set(value, content);
   return value as Message;
 }
 
 const LONG_BYTES = 1_024;
 const BACKSLASH = 0x5c;
-/** Long messages without a backslash: nothing in them had to be escaped, so nothing has to be when it goes out again. */
-const unescaped = new WeakSet();
+/** Contents of long messages without a backslash: nothing in them had to be escaped, so nothing has to be when they go out again. */
+const unescaped = new WeakMap<object, string>();
 
-/** The content of a message, if it is long and may stand between quotes in JSON as it is. */
+/** The content with which a message came, if that was a long string that may stand between quotes in JSON as it is. */
 export function verbatimContent(message: Message): string | undefined {
-  return unescaped.has(message) ? (message["content"] as string) : undefined;
+  return unescaped.get(message);
 }
 
 /** What every message has, whatever its type. */

@@ -209,6 +209,26 @@ describe("requests", () => {
     expect(await peer.next()).toEqual({ type: "sum", sum: 23 });
   });
 
+  it("come back with the content that they had, or that a handler has given them, however long it is", async () => {
+    const { join } = await serve({
+      handlers: {
+        store: ({ content }) => ({ type: "stored", content }),
+        quote: (message) => {
+          Object.assign(message, { content: '"' });
+          return { type: "quoted", content: message["content"] };
+        },
+      },
+    });
+    const peer = await join();
+    const long = "x".repeat(2_000);
+    for (const content of [long, { long }, [long], 5, null, { of: ["short"] }]) {
+      peer.send(framed({ type: "store", content, padding: long }));
+      expect(await peer.next()).toEqual({ type: "stored", content });
+    }
+    peer.send(framed({ type: "quote", content: long }));
+    expect(await peer.next()).toEqual({ type: "quoted", content: '"' });
+  });
+
   it("that are sent before a FIN are all answered before ours", async () => {
     const { join } = await serve();
     const peer = await join();
