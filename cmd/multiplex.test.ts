@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { killAll, lastJson, run, start, startServer, until } from "../lib/testing/programs.ts";
+import { counter, readCounters } from "../lib/kernel/counters.ts";
 import { allPids, commandLine } from "../lib/kernel/process.ts";
 import { procTexts } from "../lib/sockets/capture.ts";
 import { procListenerView } from "../lib/sockets/listener.ts";
@@ -12,10 +13,16 @@ type Side = {
 };
 type Result = {
   opened: { open: number };
-  exchanged: { answered: number };
+  exchanged: { sent: number; answered: number };
   client: Side;
   server?: Side;
 };
+
+/** Servers that some multiplex has started. */
+const ownServers = (): number[] =>
+  allPids().filter((pid) =>
+    commandLine(pid).join(" ").includes("server.js --host 127.0.0.1 --port 0 --backlog 4096"),
+  );
 
 describe("multiplex", () => {
   it("opens 500 connections by default, all answered, threads unchanged on both sides", async () => {
@@ -79,6 +86,60 @@ describe("multiplex", () => {
     await until(crowds, (pids) => !ours.some((pid) => pids.includes(pid)));
   });
 
+  it("ends at once, with a summary, at a Ctrl-C that comes before its processes are ready", async () => {
+    const flags = ["-c", "23", "--processes", "2", "--messages", "100000000", "--json"];
+    const multiplex = start("multiplex", flags);
+    await until(ownServers, (pids) => pids.length > 0);
+    multiplex.child.kill("SIGINT");
+    const finished = await multiplex.finished;
+    expect(finished).toMatchObject({ code: 130, stderr: "" });
+    expect(lastJson(finished)).toMatchObject({
+      opened: { open: 0, failures: {} },
+      exchanged: { sent: 0, answered: 0 },
+    });
+  });
+
+  it("counts what was sent and answered until Ctrl-C, in several processes, and not what was planned", async () => {
+    const flags = ["-c", "23", "--processes", "2", "--messages", "100000000", "--json"];
+    const before = readCounters();
+    const multiplex = start("multiplex", flags);
+    await until(
+      () => counter(readCounters(), "TcpPassiveOpens") - counter(before, "TcpPassiveOpens"),
+      (opened) => opened >= 23,
+    );
+    multiplex.child.kill("SIGINT");
+    const { exchanged } = lastJson(await multiplex.finished) as unknown as Result;
+    expect(exchanged.sent).toBeLessThan(100_000_000);
+    expect(exchanged.sent - exchanged.answered).toBeLessThanOrEqual(23);
+  });
+
+  it("refuses flags that would have no effect, and a server of its own that could not be", async () => {
+    for (const [flags, complaint] of [
+      [["--processes", "2", "--turns"], "no meaning with --turns"],
+      [["--processes", "2", "--port", "1"], "no meaning with --port"],
+      [["--host", "192.0.2.1", "--allow-remote"], "needs --port"],
+    ] as const) {
+      const { code, stdout, stderr } = await run("multiplex", flags);
+      expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+      expect(stderr).toContain(complaint);
+    }
+  });
+
+  it("has a server of its own on the address that it is given", async () => {
+    const finished = await run("multiplex", ["-c", "23", "--host", "127.0.0.23", "--json"]);
+    expect(lastJson(finished)).toMatchObject({ exchanged: { sent: 230, answered: 230 } });
+  });
+
+  it("suggests only what is possible where the limit allows next to nothing", async () => {
+    const { code, stderr } = await run("multiplex", ["-c", "2000"], {
+      through: ["prlimit", "--nofile=128:128"],
+    });
+    expect(code).toBe(2);
+    expect(stderr).toContain("2000 connections in 22 processes need about 155 descriptors");
+    expect(stderr).not.toContain("--processes");
+    expect(stderr).toContain("multiplex --connections 64 ");
+  });
+
   it("finds out before the start that the limit is too low, with the number needed", async () => {
     const flags = ["-c", "500", "--processes", "1"];
     const { code, stdout, stderr } = await run("multiplex", flags, {
@@ -100,13 +161,9 @@ describe("multiplex", () => {
 
   it("takes its server with it, even when it is killed with SIGKILL", async () => {
     const multiplex = start("multiplex", ["-c", "23", "--messages", "100000000"]);
-    const ours = (): number[] =>
-      allPids().filter((pid) =>
-        commandLine(pid).join(" ").includes("server.js --host 127.0.0.1 --port 0 --backlog 4096"),
-      );
-    const [server] = await until(ours, (pids) => pids.length > 0);
+    const [server] = await until(ownServers, (pids) => pids.length > 0);
     multiplex.child.kill("SIGKILL");
-    await until(ours, (pids) => !pids.includes(server!));
+    await until(ownServers, (pids) => !pids.includes(server!));
   });
 
   it("ends with 130 at Ctrl-C in the middle of the conversation", async () => {

@@ -7,10 +7,11 @@
  * SEE     docs/labs/multiplex.md
  */
 import { flag, integer, optional, toggle, words } from "../lib/cli/flags.ts";
-import { command, main } from "../lib/cli/main.ts";
+import { command, main, UsageError } from "../lib/cli/main.ts";
 import { resolveTarget } from "../lib/cli/target.ts";
 import { isLoopback } from "../lib/kernel/ports.ts";
 import { isInSandbox } from "../lib/kernel/sandbox.ts";
+import { MAX_PROCESSES, sharesOf } from "../lib/programs/shares.ts";
 
 const flags = {
   connections: flag(integer(1, 1_000_000), 500, {
@@ -24,7 +25,7 @@ const flags = {
     about: "Size of a message",
     metavar: "BYTES",
   }),
-  processes: optional(integer(1, 64), {
+  processes: optional(integer(1, MAX_PROCESSES), {
     about: "Share them among N processes, each with a server of its own",
     metavar: "N",
     defaultText: "as few as descriptors and ports allow",
@@ -60,23 +61,31 @@ await main(
       ["multiplex --turns", "the same messages, one connection at a time"],
     ],
     run: async (values, io) => {
+      const { host, port, connections, processes, turns } = values;
+      if (processes !== undefined) refuseProcesses(turns, port);
+      const rules = { allowRemote: values["allow-remote"], isInSandbox: isInSandbox(), isLoopback };
+      const { address } = await resolveTarget(host, rules);
+      if (port === undefined && !isLoopback(address))
+        throw new UsageError(
+          `--host ${host} needs --port: a server of its own can only be on this machine's loopback`,
+        );
+      // A server of somebody else's is one process, and so are then we.
+      const shares = turns
+        ? [connections]
+        : sharesOf(connections, port === undefined ? processes : 1);
       const [{ multiplex }, { multiplexReport }] = await Promise.all([
         import("../lib/programs/multiplex.ts"),
         import("../lib/report/multiplex-report.ts"),
       ]);
-      const rules = { allowRemote: values["allow-remote"], isInSandbox: isInSandbox(), isLoopback };
-      const { address } = await resolveTarget(values.host, rules);
-      if (!values.json)
-        io.err(`multiplex: ${values.connections} connections to ${address}. Ctrl-C to stop.`);
+      if (!values.json) io.err(opening(connections, address, shares.length));
       const result = await multiplex({
         host: address,
-        port: values.port,
-        connections: values.connections,
-        processes: values.processes,
+        port,
+        shares,
         messages: values.messages,
         messageBytes: values["message-bytes"],
         opening: values.opening,
-        how: values.turns ? "in-turns" : "at-once",
+        how: turns ? "in-turns" : "at-once",
         signal: io.signal,
       });
       io.out(values.json ? JSON.stringify({ version: 1, ...result }) : multiplexReport(result));
@@ -84,3 +93,16 @@ await main(
     },
   }),
 );
+
+/** A flag that would have no effect is a mistake of its user's. */
+function refuseProcesses(turns: boolean, port: number | undefined): void {
+  if (!turns && port === undefined) return;
+  const other = turns ? "--turns" : "--port, or PORT in the environment";
+  throw new UsageError(`--processes has no meaning with ${other}: that is one process; see --help`);
+}
+
+function opening(connections: number, address: string, processes: number): string {
+  const shared =
+    processes === 1 ? "" : `, shared among ${processes} processes, each with a server of its own`;
+  return `multiplex: ${connections} connections to ${address}${shared}. Ctrl-C to stop.`;
+}

@@ -16,6 +16,8 @@ export type ProgramOptions = {
   readonly through?: readonly string[];
   /** Variables for it, such as PORT. */
   readonly env?: Readonly<Record<string, string>>;
+  /** In a process group of its own: a Ctrl-C at our terminal does not reach it. It still ends with us. */
+  readonly ownGroup?: boolean;
 };
 
 /** The command line of an executable. */
@@ -52,6 +54,7 @@ export function startProgram(
   const child = execa(file, args, {
     reject: false,
     stdin: "ignore",
+    detached: options.ownGroup ?? false,
     env: { ...process.env, ...NOT_FROM_OUR_USER, ...options.env },
     maxBuffer: MAX_OUTPUT_BYTES,
   });

@@ -1,6 +1,6 @@
 /** crowds: one crowd in this process, or several in processes of their own, led as if they were one. */
 import { fork, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
+import { once, setMaxListeners } from "node:events";
 import { extname } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Pid } from "../kernel/process.ts";
@@ -31,6 +31,7 @@ type Quarters = {
 
 /** Gathers a crowd for each plan: a single one in this process, several in one process each. Nothing is opened yet. */
 export async function gather(plans: readonly CrowdPlan[], signal: AbortSignal): Promise<Crowds> {
+  setMaxListeners(0, signal); // One listener for each crowd: no leak.
   const [plan] = plans;
   const quarters =
     plan !== undefined && plans.length === 1
@@ -67,8 +68,10 @@ const NOTHING_SAID: Exchanged = {
 async function elsewhere(plan: CrowdPlan, signal: AbortSignal): Promise<Quarters> {
   const program = new URL(`./crowd-main${extname(import.meta.url)}`, import.meta.url);
   const child = fork(fileURLToPath(program), { stdio: ["ignore", "ignore", "inherit", "ipc"] });
-  signal.addEventListener("abort", () => child.kill("SIGKILL"));
   await ask(child, { do: "gather", plan }, {});
+  const stop = (): void => tell(child, { do: "stop" });
+  if (signal.aborted) stop();
+  else signal.addEventListener("abort", stop);
   return {
     pid: child.pid ?? 0,
     open: () => ask(child, { do: "open" }, NOTHING_OPENED),
@@ -81,9 +84,14 @@ async function elsewhere(plan: CrowdPlan, signal: AbortSignal): Promise<Quarters
 async function ask<T>(child: ChildProcess, order: CrowdOrder, nothing: T): Promise<T> {
   if (!child.connected) return nothing;
   const ended = once(child, "exit").then(() => nothing);
-  child.send(order, () => undefined);
+  tell(child, order);
   const answered = once(child, "message").then(([answer]) => answer as T);
   return Promise.race([answered, ended]);
+}
+
+/** One that has gone hears nothing. */
+function tell(child: ChildProcess, order: CrowdOrder): void {
+  if (child.connected) child.send(order, () => undefined);
 }
 
 type Timed<T> = { readonly parts: readonly T[]; readonly durationMs: number };

@@ -3,13 +3,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { NeedsError } from "../kernel/errors.ts";
 import { kernelMemory, type KernelMemory } from "../kernel/memory.ts";
 import { ephemeralPorts } from "../kernel/ports.ts";
-import {
-  descriptorLimit,
-  openDescriptors,
-  ownerOfSocket,
-  processStatus,
-  type Pid,
-} from "../kernel/process.ts";
+import { openDescriptors, ownerOfSocket, processStatus, type Pid } from "../kernel/process.ts";
 import { startServer } from "../lab/program.ts";
 import { Crowd, type Opened } from "../protocol/crowd.ts";
 import { procTexts, readProcNet } from "../sockets/capture.ts";
@@ -23,11 +17,10 @@ import { keepYoungGenerationSmall } from "./heap.ts";
 /** What to do. */
 export type MultiplexOptions = {
   readonly host: string;
-  /** Port of a server that is there already; undefined to start one. */
+  /** Port of a server that is there already; undefined to start one, on `host`, which has to be an address of this machine. */
   readonly port: number | undefined;
-  readonly connections: number;
-  /** Processes to share the connections among, and as many servers; undefined for as few as the limits allow. */
-  readonly processes: number | undefined;
+  /** Connections of each process, see sharesOf(). Without a `port` each has a server of its own. */
+  readonly shares: readonly number[];
   readonly messages: number;
   readonly messageBytes: number;
   /** Handshakes under way at the same time, in each process. */
@@ -66,64 +59,18 @@ export type MultiplexResult = {
   readonly states: BothSides;
 };
 
-/** Descriptors that a Node process may need beside its sockets, with room to spare. */
-export const SPARE_DESCRIPTORS = 64;
-
-/**
- * Opens the connections, lets all of them talk, closes them. Rejects with NeedsError, before anything is opened, when the
- * descriptor limit or the port range is too small.
- */
+/** Opens the connections, lets all of them talk, closes them. Rejects with NeedsError, before anything is opened, when ports are too few. */
 export async function multiplex(options: MultiplexOptions): Promise<MultiplexResult> {
   keepYoungGenerationSmall();
-  const shares = options.how === "at-once" ? sharesOf(options) : [options.connections];
-  const servers = await serversOf(shares.length, options.port);
+  const { shares, host, how } = options;
+  const servers = await serversOf(options);
   try {
-    if (options.how === "at-once")
-      servers.forEach(({ port }, index) => checkPorts(shares[index] ?? 0, options.host, port));
-    return await meet(options, shares, servers);
+    if (how === "at-once")
+      servers.forEach(({ port }, index) => checkPorts(shares[index] ?? 0, host, port));
+    return await meet(options, servers);
   } finally {
     await Promise.all(servers.map(({ stop }) => stop()));
   }
-}
-
-/**
- * How many connections each process is to have. A server of somebody else's is one process, and so are then we; with servers of our
- * own each process of ours gets one for itself, for a destination has no more than one connection for each local port.
- */
-function sharesOf({ connections, processes, port }: MultiplexOptions): readonly number[] {
-  const count = port === undefined ? (processes ?? neededProcesses(connections)) : 1;
-  const share = Math.ceil(connections / count);
-  checkLimits(connections, share);
-  return Array.from({ length: count }, (_, index) =>
-    Math.max(0, Math.min(share, connections - index * share)),
-  ).filter((each) => each > 0);
-}
-
-/**
- * connect() looks at one half of the port range first, the ports of one parity, and only when it has tried all of them at the other:
- * connections beyond that half take a hundred times longer to open. See docs/labs/port-search-cliff.md.
- */
-function neededProcesses(connections: number): number {
-  const most = Math.min(
-    descriptorLimit().soft - SPARE_DESCRIPTORS,
-    ephemeralPorts().ports.length / 2,
-  );
-  return Math.ceil(connections / Math.max(1, Math.floor(most)));
-}
-
-/** Finds out before the start what would otherwise be EMFILE in the middle, and in silence on the server's side. */
-function checkLimits(connections: number, share: number): void {
-  const { soft } = descriptorLimit();
-  const needed = share + SPARE_DESCRIPTORS;
-  if (soft >= needed) return;
-  const possible = Math.max(1, soft - SPARE_DESCRIPTORS);
-  throw new NeedsError(
-    `${share} connections need about ${needed} descriptors in each process; the limit here is ${soft}.\n` +
-      `  Raise the hard limit: ulimit -Hn ${needed} (as root), LimitNOFILE=${needed} (systemd),\n` +
-      `  --ulimit nofile=${needed} (docker). Node raises the soft limit by itself.\n` +
-      `  Or share them: multiplex --connections ${connections} --processes ${Math.ceil(connections / possible)}, without --port.\n` +
-      `  Or take fewer: multiplex --connections ${possible}`,
-  );
 }
 
 function checkPorts(connections: number, address: string, port: number): void {
@@ -133,8 +80,8 @@ function checkPorts(connections: number, address: string, port: number): void {
   if (free >= connections) return;
   throw new NeedsError(
     `${connections} connections to one address and port need as many local ports; ${free} of ${low} to ${high} are free.\n` +
-      `  Widen the range: sysctl -w net.ipv4.ip_local_port_range="1024 65535" (as root).\n` +
-      `  Or take fewer: multiplex --connections ${free}`,
+      `  Widen the range: sysctl -w net.ipv4.ip_local_port_range="1024 65535" (as root).` +
+      (free === 0 ? "" : `\n  Or take fewer: multiplex --connections ${free}`),
   );
 }
 
@@ -146,12 +93,14 @@ type Server = {
 
 const NEVER_MS = 2 ** 31 - 1;
 
-async function serversOf(count: number, port: number | undefined): Promise<readonly Server[]> {
+async function serversOf({ host, port, shares }: MultiplexOptions): Promise<readonly Server[]> {
   if (port === undefined) {
-    const flags = ["--host", "127.0.0.1", "--port", "0", "--backlog", "4096"];
+    const flags = ["--host", host, "--port", "0", "--backlog", "4096"];
     // Nobody reads the status of these, and with 200,000 sockets it is not cheap.
     flags.push("--status-interval-ms", `${NEVER_MS}`);
-    return Promise.all(Array.from({ length: count }, () => startServer(flags)));
+    // Ctrl-C is for us, who then sum up and stop them.
+    const start = (): Promise<Server> => startServer(flags, { ownGroup: true });
+    return Promise.all(shares.map(start));
   }
   const listener = readProcNet().find(
     (record) => record.state === "LISTEN" && record.local.port === port,
@@ -162,10 +111,10 @@ async function serversOf(count: number, port: number | undefined): Promise<reado
 
 async function meet(
   options: MultiplexOptions,
-  shares: readonly number[],
   servers: readonly Server[],
 ): Promise<MultiplexResult> {
-  const { host, connections, messages, messageBytes, opening, how, signal } = options;
+  const { host, shares, messages, messageBytes, opening, how, signal } = options;
+  const connections = shares.reduce((sum, share) => sum + share, 0);
   const plans = servers.map(({ port }, index) => ({
     ...{ host, port, messageBytes, opening },
     connections: shares[index] ?? 0,

@@ -28,6 +28,7 @@ export type Opened = {
 
 /** What became of one exchange: every open connection sent `rounds` messages, each after the echo of the last. */
 export type Exchanged = {
+  /** Fewer than planned when a connection was lost, or the signal came. */
   readonly sent: number;
   readonly answered: number;
   readonly durationMs: number;
@@ -87,44 +88,35 @@ export class Crowd {
   }
 
   /** Lets every connection send `rounds` messages; all connections at the same time. */
-  async exchange(rounds: number): Promise<Exchanged> {
-    const latencies = new Latencies();
-    const startMs = performance.now();
-    const answers = await Promise.all(
-      this.#members.map((member) => member.talk(rounds, latencies, this.#options.signal)),
-    );
-    return {
-      sent: this.#members.length * rounds,
-      answered: answers.reduce((sum, answered) => sum + answered, 0),
-      durationMs: performance.now() - startMs,
-      latency: latencies.summary(),
-      failures: this.#failures,
-    };
+  exchange(rounds: number): Promise<Exchanged> {
+    return this.#counted(async (tally) => {
+      const { signal } = this.#options;
+      await Promise.all(this.#members.map((member) => member.talk(rounds, tally, signal)));
+    });
   }
 
   /** The same messages, one connection after the other: opened, used, closed. What the crowd is compared with. */
-  async takeTurns(rounds: number): Promise<Exchanged> {
+  takeTurns(rounds: number): Promise<Exchanged> {
+    const { connections, signal } = this.#options;
+    return this.#counted(async (tally) => {
+      for (let turn = 0; turn < connections && !signal.aborted; turn += 1) {
+        await this.#openOne();
+        const member = this.#members.pop();
+        if (member === undefined) continue;
+        await member.talk(rounds, tally, signal);
+        member.close();
+      }
+    });
+  }
+
+  async #counted(talk: (tally: Tally) => Promise<void>): Promise<Exchanged> {
     const latencies = new Latencies();
+    const tally = { sent: 0, answered: 0, latencies };
     const startMs = performance.now();
-    let answered = 0;
-    for (
-      let turn = 0;
-      turn < this.#options.connections && !this.#options.signal.aborted;
-      turn += 1
-    ) {
-      await this.#openOne();
-      const member = this.#members.pop();
-      if (member === undefined) continue;
-      answered += await member.talk(rounds, latencies, this.#options.signal);
-      member.close();
-    }
-    return {
-      sent: this.#options.connections * rounds,
-      answered,
-      durationMs: performance.now() - startMs,
-      latency: latencies.summary(),
-      failures: this.#failures,
-    };
+    await talk(tally);
+    const durationMs = performance.now() - startMs;
+    const { sent, answered } = tally;
+    return { sent, answered, durationMs, latency: latencies.summary(), failures: this.#failures };
   }
 
   /** Closes every connection. */
@@ -133,33 +125,34 @@ export class Crowd {
   }
 }
 
+/** What all members of a crowd count together. */
+type Tally = { sent: number; answered: number; readonly latencies: Latencies };
+
 /** One connection. Its listeners are made once, not once for each message. */
 class Member {
   readonly #socket: Socket;
   readonly #message: Buffer;
   #receivedBytes = 0;
   #sentMs = 0;
-  #answered = 0;
-  #rounds = 0;
-  #latencies: Latencies | undefined;
-  #done: (answered: number) => void = () => undefined;
+  #toSend = 0;
+  #tally: Tally | undefined;
+  #done: () => void = () => undefined;
 
   constructor(socket: Socket, message: Buffer) {
     this.#socket = socket;
     this.#message = message;
     socket.on("data", (chunk) => this.#onData(chunk));
-    socket.on("close", () => this.#done(this.#answered));
+    socket.on("close", () => this.#done());
   }
 
-  /** Resolves to the number of answers, when all have come or the connection has gone. */
-  talk(rounds: number, latencies: Latencies, signal: AbortSignal): Promise<number> {
-    this.#answered = 0;
-    this.#rounds = rounds;
-    this.#latencies = latencies;
+  /** Resolves when all answers have come or the connection has gone. */
+  talk(rounds: number, tally: Tally, signal: AbortSignal): Promise<void> {
+    this.#toSend = rounds;
+    this.#tally = tally;
     return new Promise((resolve) => {
       this.#done = resolve;
-      if (signal.aborted || this.#socket.destroyed) resolve(0);
-      else this.#send();
+      if (signal.aborted || this.#socket.destroyed) resolve();
+      else this.#send(tally);
     });
   }
 
@@ -167,18 +160,21 @@ class Member {
     this.#socket.destroy();
   }
 
-  #send(): void {
+  #send(tally: Tally): void {
+    this.#toSend -= 1;
+    tally.sent += 1;
     this.#sentMs = performance.now();
     this.#socket.write(this.#message);
   }
 
   #onData(chunk: Buffer): void {
+    const tally = this.#tally;
     this.#receivedBytes += chunk.length;
-    if (this.#receivedBytes < this.#message.length) return;
+    if (tally === undefined || this.#receivedBytes < this.#message.length) return;
     this.#receivedBytes = 0;
-    this.#answered += 1;
-    this.#latencies?.record(performance.now() - this.#sentMs);
-    if (this.#answered < this.#rounds) this.#send();
-    else this.#done(this.#answered);
+    tally.answered += 1;
+    tally.latencies.record(performance.now() - this.#sentMs);
+    if (this.#toSend > 0) this.#send(tally);
+    else this.#done();
   }
 }
