@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { connect, type Socket } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
-import { openDescriptors } from "../lib/kernel/process.ts";
+import { freeDescriptors } from "../lib/kernel/process.ts";
 import { readProcNet } from "../lib/sockets/capture.ts";
 import { listenerView } from "../lib/sockets/listener.ts";
 import { killAll, lastJson, run, start, startServer, until } from "../lib/testing/programs.ts";
@@ -140,7 +140,7 @@ describe("server", () => {
     const server = await startServer(["--leak", "--status-interval-ms", "50"], {
       through: ["prlimit", "--nofile=64:64"],
     });
-    const room = 64 - Math.min(64, openDescriptors(server.pid));
+    const room = freeDescriptors(server.pid, 64);
     await open(server.port, 64);
     await until(server.stderr, (text) => text.includes("Ways out"));
     server.child.kill("SIGTERM");
@@ -160,6 +160,22 @@ describe("server", () => {
     expect(accepted + shed).toBeGreaterThanOrEqual(64);
     expect(finished.stderr).toContain("Node reports nothing");
     expect(finished.stderr).toContain("EMFILE");
+  });
+
+  it("says so, too, when they ran out and came back between two looks", async () => {
+    const server = await startServer(["--status-interval-ms", "2000000000"], {
+      through: ["prlimit", "--nofile=64:64"],
+    });
+    const room = (): number => freeDescriptors(server.pid, 64);
+    const sockets = await open(server.port, 64);
+    await until(room, (left) => left === 0);
+    for (const socket of sockets) socket.destroy();
+    await until(room, (left) => left > 32);
+    server.child.kill("SIGTERM");
+    const finished = await server.finished;
+    const { accepted, shed } = lastJson(finished) as { accepted: number; shed: number };
+    expect(accepted + shed).toBeGreaterThanOrEqual(64);
+    expect(finished.stderr.replaceAll(/\s+/g, " ")).toContain("Was out of descriptors for a while");
   });
 
   it("refuses a busy port with exit code 2 and says EADDRINUSE", async () => {

@@ -27,10 +27,12 @@ describe("parseLimit", () => {
 describe("openDescriptors", () => {
   it("counts 23 more when 23 more are open", () => {
     const before = openDescriptors();
-    const room = freeDescriptors("self", descriptorLimit().soft);
+    const { soft } = descriptorLimit();
+    const room = freeDescriptors("self", soft);
+    expect(room).toBe(soft - before);
     const opened = Array.from({ length: 23 }, () => openSync("/dev/null", "r"));
     expect(openDescriptors() - before).toBe(23);
-    expect(room - freeDescriptors("self", descriptorLimit().soft)).toBe(23);
+    expect(room - freeDescriptors("self", soft)).toBe(23);
     opened.forEach((descriptor) => closeSync(descriptor));
     expect(openDescriptors()).toBe(before);
   });

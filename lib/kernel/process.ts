@@ -23,7 +23,9 @@ export function openDescriptors(pid: Pid = "self"): number {
  * number that a new one may get. One that was inherited with a higher number takes no room. Source: getrlimit(2).
  */
 export function freeDescriptors(pid: Pid, limit: number): number {
-  return limit - readdirSync(`/proc/${pid}/fd`).filter((number) => Number(number) < limit).length;
+  const numbers = readdirSync(`/proc/${pid}/fd`).filter((number) => Number(number) < limit);
+  const toList = pid === "self" ? 1 : 0;
+  return limit - numbers.length + toList;
 }
 
 /** A soft limit and the hard limit that it may be raised to. */

@@ -1,5 +1,6 @@
 /** server: an echo server that keeps an eye on itself. Prints nothing. */
 import type { AddressInfo } from "node:net";
+import { freeDescriptors } from "../kernel/process.ts";
 import { openProcessWatch, type ProcessWatch } from "../kernel/watch.ts";
 import {
   createEchoServer,
@@ -54,10 +55,15 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const watch = openProcessWatch();
   const echo = createEchoServer(options);
   const address = await listen(echo, options);
+  const { soft } = watch.descriptors().limit;
+  const ownDescriptors = soft - freeDescriptors("self", soft);
   let wasExhausted = false;
   const observe = async (): Promise<ServerStatus> => {
     const status = await look(watch, echo, address);
-    wasExhausted ||= status.descriptors.isExhausted;
+    // A burst may come and go between two looks: then the most connections that were ever open tell.
+    wasExhausted ||=
+      status.descriptors.isExhausted ||
+      ownDescriptors + echo.counts.peakOpen >= status.descriptors.limit;
     const unseen = status.passiveOpens - status.accepted - status.queued;
     return { ...status, wasExhausted, shed: wasExhausted ? Math.max(0, unseen) : 0 };
   };

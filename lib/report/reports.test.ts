@@ -65,6 +65,15 @@ describe("server report", () => {
     expect(exhaustionReport({ ...status, otherListeners: 2 })).toContain("at most 196");
   });
 
+  it("does not say that they are out when they were", () => {
+    const text = exhaustionReport({
+      ...status,
+      descriptors: { open: 24, limit: 128, isExhausted: false },
+    });
+    expect(text).toContain("Was out of descriptors for a while: all 128 were in use, now 24 are.");
+    expect(text).not.toContain("EMFILE");
+  });
+
   it("tells load from a leak", () => {
     expect(exhaustionReport({ ...status, closeWait: 0 })).toContain("That is load, not a leak");
   });

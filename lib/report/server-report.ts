@@ -20,14 +20,16 @@ export function statusLine(status: ServerStatus): string {
 /** What has happened when the descriptors ran out, how many connections it cost, and how we know. */
 export function exhaustionReport(status: ServerStatus): string {
   const { descriptors, passiveOpens, accepted, queued, otherListeners, closeWait } = status;
-  const cause =
-    closeWait > 0
-      ? `${closeWait} of them are sockets in CLOSE_WAIT: the peer has closed, this program has not. That is a leak.`
-      : "None is in CLOSE_WAIT: the connections are in use. That is load, not a leak.";
   const sums = `${passiveOpens} handshakes (TcpPassiveOpens) - ${accepted} seen by the program - ${queued} in the accept queue.`;
   return [
-    `Out of descriptors: ${descriptors.open} of ${descriptors.limit}. A trial open("/dev/null") fails: EMFILE.`,
-    cause,
+    ...(descriptors.isExhausted
+      ? [
+          `Out of descriptors: ${descriptors.open} of ${descriptors.limit}. A trial open("/dev/null") fails: EMFILE.`,
+          causeOf(closeWait),
+        ]
+      : [
+          `Was out of descriptors for a while: all ${descriptors.limit} were in use, now ${descriptors.open} are. That is load, not a leak.`,
+        ]),
     "Node reports nothing: libuv accepts each further connection and closes it at once, without an event.",
     `${shedWords(status)}: ${sums}`,
     ...(otherListeners > 0
@@ -39,6 +41,12 @@ export function exhaustionReport(status: ServerStatus): string {
   ]
     .map((sentence) => wrapped(sentence))
     .join("\n");
+}
+
+function causeOf(closeWait: number): string {
+  return closeWait > 0
+    ? `${closeWait} of them are sockets in CLOSE_WAIT: the peer has closed, this program has not. That is a leak.`
+    : "None is in CLOSE_WAIT: the connections are in use. That is load, not a leak.";
 }
 
 function shedWords(status: ServerStatus): string {
