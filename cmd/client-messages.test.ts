@@ -1,4 +1,5 @@
 import { execFileSync, spawn } from "node:child_process";
+import { createServer, type AddressInfo } from "node:net";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -30,6 +31,27 @@ function said(port: number, lines: readonly string[], flags: readonly string[] =
 }
 
 describe("client interactive, from a pipe", () => {
+  it("asks nothing more after Ctrl-C, and does not wait for the answer to what it has asked", async () => {
+    let heardBytes = 0;
+    const silent = createServer((socket) =>
+      socket.on("data", ({ length }) => (heardBytes += length)),
+    );
+    await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+    const { port } = silent.address() as AddressInfo;
+    const input = "/echo 23\n".repeat(23);
+    const client = start("client", ["interactive", "--port", `${port}`], { input });
+    const request = await until(
+      () => heardBytes,
+      (bytes) => bytes > 0,
+    );
+    const startMs = performance.now();
+    client.child.kill("SIGINT");
+    expect((await client.finished).code).toBe(130);
+    expect(performance.now() - startMs).toBeLessThan(4_000); // A request's own limit is 5 s.
+    expect(heardBytes).toBe(request);
+    silent.close();
+  });
+
   it("answers every command in order, then ends with the input", async () => {
     const server = await serve();
     const { stdout, stderr, code } = await said(server.port, [

@@ -210,7 +210,8 @@ async function talk(server: Server, values: Given, io: Io): Promise<number> {
     print: (event) => io.out(values.json ? report.chatJson(event) : report.chatText(event, paint)),
     signal: io.signal,
   });
-  await client.close();
+  // Whoever has stopped it does not want to wait for what is still under way.
+  if (!io.signal.aborted) await client.close();
   // Whoever types has seen each error; a script has only the code.
   return failed === 0 || isTerminal ? 0 : 1;
 }

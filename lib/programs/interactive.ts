@@ -48,7 +48,7 @@ export type Chat = {
 /** How it went. */
 export type ChatSummary = { readonly asked: number; readonly failed: number };
 
-/** Talks until the input ends, `/exit`, or the signal. Leaves the client open. */
+/** Talks until the input ends, `/exit`, or the signal, which also ends the wait for answers. Leaves the client open. */
 export async function chat(options: Chat): Promise<ChatSummary> {
   const { client, input, output, isTerminal, prompt, signal } = options;
   const lines = createInterface({
@@ -62,13 +62,26 @@ export async function chat(options: Chat): Promise<ChatSummary> {
   });
   if (isTerminal) insertWhereTheCursorIs(lines);
   const print = isTerminal ? above(lines, output, options.print) : options.print;
-  const stop = (): void => lines.close();
-  signal.addEventListener("abort", stop);
+  const aborted = new Promise<false>((resolve) => {
+    const stop = (): void => {
+      lines.close();
+      resolve(false);
+    };
+    signal.addEventListener("abort", stop);
+    if (signal.aborted) stop();
+  });
+  const unlessAborted = (answer: Promise<boolean>): Promise<boolean> =>
+    Promise.race([answer, aborted]);
   const silence = listen(client, print);
   try {
-    return await (isTerminal ? typed(lines, client, print) : piped(lines, client, print));
+    const talk = {
+      lines,
+      signal,
+      unlessAborted,
+      obey: (line: string) => obey(line, client, print),
+    };
+    return await (isTerminal ? typed(talk) : piped(talk));
   } finally {
-    signal.removeEventListener("abort", stop);
     silence();
     lines.close();
   }
@@ -119,11 +132,17 @@ function listen(client: JsonClient, print: Chat["print"]): () => void {
   };
 }
 
-async function typed(
-  lines: Interface,
-  client: JsonClient,
-  print: Chat["print"],
-): Promise<ChatSummary> {
+/** What both ways to talk need. */
+type Talk = {
+  readonly lines: Interface;
+  readonly signal: AbortSignal;
+  /** Does what a line says, see obey(). */
+  readonly obey: (line: string) => ReturnType<typeof obey>;
+  /** The answer, or false at the signal. */
+  readonly unlessAborted: (answer: Promise<boolean>) => Promise<boolean>;
+};
+
+async function typed({ lines, obey, unlessAborted }: Talk): Promise<ChatSummary> {
   const asked: Promise<boolean>[] = [];
   // Ctrl-C takes back what was typed; with nothing typed it is for the program, as everywhere.
   lines.on("SIGINT", () => {
@@ -134,7 +153,7 @@ async function typed(
   await new Promise<void>((resolve) => {
     lines.once("close", resolve);
     lines.on("line", (line) => {
-      const answer = obey(line, client, print);
+      const answer = obey(line);
       if (answer === "exit") lines.close();
       else {
         if (answer !== undefined) asked.push(answer);
@@ -142,23 +161,21 @@ async function typed(
       }
     });
   });
-  const answered = await Promise.all(asked);
+  const answered = await Promise.all(asked.map(unlessAborted));
   return { asked: answered.length, failed: answered.filter((isFine) => !isFine).length };
 }
 
-async function piped(
-  lines: Interface,
-  client: JsonClient,
-  print: Chat["print"],
-): Promise<ChatSummary> {
+async function piped({ lines, signal, obey, unlessAborted }: Talk): Promise<ChatSummary> {
   let asked = 0;
   let failed = 0;
   for await (const line of lines) {
-    const answer = obey(line, client, print);
+    // The interface, closed by now, still yields the lines that it has read.
+    if (signal.aborted) break;
+    const answer = obey(line);
     if (answer === "exit") break;
     if (answer === undefined) continue;
     asked += 1;
-    if (!(await answer)) failed += 1;
+    if (!(await unlessAborted(answer))) failed += 1;
   }
   return { asked, failed };
 }
