@@ -1,6 +1,9 @@
+import { createServer, type AddressInfo } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
+import { counter, readCounters } from "../lib/kernel/counters.ts";
 import { readProcNet } from "../lib/sockets/capture.ts";
 import { listenerView } from "../lib/sockets/listener.ts";
+import { ELSEWHERE, REFUSED, SILENT } from "../lib/testing/elsewhere.ts";
 import {
   freePort,
   killAll,
@@ -13,6 +16,8 @@ import {
 import { resetsFromNow } from "../lib/testing/resets.ts";
 
 afterEach(killAll);
+
+const remote = ["--host", REFUSED, "--allow-remote", "--json"];
 
 describe("client", () => {
   it("makes CONNECTIONS connections at once, each echoed, and leaves as planned", async () => {
@@ -121,6 +126,69 @@ describe("client", () => {
     const { code, stderr } = await run("client", ["--host", "192.0.2.1", "--connections", "2"]);
     expect(code).toBe(2);
     expect(stderr).toContain("--allow-remote");
+  });
+
+  it("opens at most 100 connections per second to an address that is not loopback", async () => {
+    const startMs = performance.now();
+    const finished = await run("client", [...remote, "--connections", "51"], {
+      through: ELSEWHERE,
+    });
+    expect(performance.now() - startMs).toBeGreaterThan(500);
+    expect(lastJson(finished)).toMatchObject({
+      connections: 51,
+      failures: { ECONNREFUSED: { count: 51 } },
+    });
+  });
+
+  it("opens none after Ctrl-C, and says how many were not", async () => {
+    const client = start("client", [...remote, "--connections", "100000"], {
+      through: ELSEWHERE,
+    });
+    await until(
+      () => counter(readCounters(client.pid), "TcpActiveOpens"),
+      (opened) => opened >= 23,
+    );
+    client.child.kill("SIGINT");
+    const finished = await client.finished;
+    expect(finished.code).toBe(130);
+    const { interrupted, failures } = lastJson(finished) as {
+      interrupted: number;
+      failures: { ECONNREFUSED: { count: number } };
+    };
+    expect(failures.ECONNREFUSED.count).toBeGreaterThanOrEqual(23);
+    expect(interrupted + failures.ECONNREFUSED.count).toBe(100_000);
+  });
+
+  it("calls a handshake that Ctrl-C has cut short interrupted, not left as planned", async () => {
+    const client = start("client", ["--host", SILENT, "--allow-remote", "--json"], {
+      through: ELSEWHERE,
+    });
+    await until(
+      () => counter(readCounters(client.pid), "TcpActiveOpens"),
+      (opened) => opened === 1,
+    );
+    client.child.kill("SIGINT");
+    expect(lastJson(await client.finished)).toMatchObject({
+      connected: 0,
+      left: 0,
+      interrupted: 1,
+    });
+  });
+
+  it("does not take an echo for its own that comes twice", async () => {
+    const parrot = createServer((socket) =>
+      socket.on("data", (chunk) => {
+        socket.write(chunk);
+        setImmediate(() => socket.write(chunk));
+      }),
+    );
+    await new Promise<void>((resolve) => parrot.listen(0, "127.0.0.1", resolve));
+    const { port } = parrot.address() as AddressInfo;
+    const flags = ["--port", `${port}`, "--hold-ms", "10000", "--json"];
+    const finished = await run("client", flags);
+    parrot.close();
+    expect(finished.code).toBe(1);
+    expect(lastJson(finished)).toMatchObject({ left: 0, failures: { EBADMSG: { count: 1 } } });
   });
 
   it("refuses a name that does not resolve with exit code 2", async () => {

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from "vitest";
+import { ELSEWHERE, REFUSED } from "../lib/testing/elsewhere.ts";
 import { killAll, lastJson, run, start, startServer, until } from "../lib/testing/programs.ts";
 import { counter, readCounters } from "../lib/kernel/counters.ts";
 import { allPids, commandLine } from "../lib/kernel/process.ts";
@@ -123,6 +124,15 @@ describe("multiplex", () => {
       expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
       expect(stderr).toContain(complaint);
     }
+  });
+
+  it("opens at most 100 connections per second to an address that is not loopback", async () => {
+    const flags = ["--host", REFUSED, "--port", "80", "-c", "51", "--allow-remote", "--json"];
+    const { opened } = lastJson(await run("multiplex", flags, { through: ELSEWHERE })) as {
+      opened: { durationMs: number; failures: unknown };
+    };
+    expect(opened.failures).toMatchObject({ ECONNREFUSED: { count: 51 } });
+    expect(opened.durationMs).toBeGreaterThanOrEqual(499);
   });
 
   it("has a server of its own on the address that it is given", async () => {

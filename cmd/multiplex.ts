@@ -8,7 +8,7 @@
  */
 import { flag, integer, optional, toggle, words } from "../lib/cli/flags.ts";
 import { command, main, UsageError } from "../lib/cli/main.ts";
-import { resolveTarget } from "../lib/cli/target.ts";
+import { REMOTE_RATE_PER_SECOND, resolveTarget } from "../lib/cli/target.ts";
 import { isLoopback } from "../lib/kernel/ports.ts";
 import { isInSandbox } from "../lib/kernel/sandbox.ts";
 import { MAX_PROCESSES, sharesOf } from "../lib/programs/shares.ts";
@@ -64,7 +64,7 @@ await main(
       const { host, port, connections, processes, turns } = values;
       if (processes !== undefined) refuseProcesses(turns, port);
       const rules = { allowRemote: values["allow-remote"], isInSandbox: isInSandbox(), isLoopback };
-      const { address } = await resolveTarget(host, rules);
+      const { address, isRemote } = await resolveTarget(host, rules);
       if (port === undefined && !isLoopback(address))
         throw new UsageError(
           `--host ${host} needs --port: a server of its own can only be on this machine's loopback`,
@@ -85,6 +85,7 @@ await main(
         messages: values.messages,
         messageBytes: values["message-bytes"],
         opening: values.opening,
+        openPerSecond: isRemote ? REMOTE_RATE_PER_SECOND : undefined,
         how: turns ? "in-turns" : "at-once",
         signal: io.signal,
       });

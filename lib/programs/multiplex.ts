@@ -25,6 +25,8 @@ export type MultiplexOptions = {
   readonly messageBytes: number;
   /** Handshakes under way at the same time, in each process. */
   readonly opening: number;
+  /** How many are opened per second, in each process; as fast as it goes when undefined. */
+  readonly openPerSecond?: number | undefined;
   /** All at once, or, to compare, one connection after the other. */
   readonly how: "at-once" | "in-turns";
   readonly signal: AbortSignal;
@@ -113,10 +115,10 @@ async function meet(
   options: MultiplexOptions,
   servers: readonly Server[],
 ): Promise<MultiplexResult> {
-  const { host, shares, messages, messageBytes, opening, how, signal } = options;
+  const { host, shares, messages, messageBytes, opening, openPerSecond, how, signal } = options;
   const connections = shares.reduce((sum, share) => sum + share, 0);
   const plans = servers.map(({ port }, index) => ({
-    ...{ host, port, messageBytes, opening },
+    ...{ host, port, messageBytes, opening, openPerSecond },
     connections: shares[index] ?? 0,
   }));
   const crowds = await gather(plans, signal);

@@ -5,6 +5,7 @@
  * connections take as many threads as one.
  */
 import { connect, type Socket } from "node:net";
+import { setTimeout as pause } from "node:timers/promises";
 import { countFailure, failureOf, type FailureCounts } from "./errno.ts";
 import { Latencies, type Percentiles } from "./percentiles.ts";
 
@@ -16,11 +17,14 @@ export type CrowdOptions = {
   readonly message: Buffer;
   /** Handshakes under way at the same time. Beyond the server's accept queue the kernel drops SYNs, and that costs seconds. */
   readonly opening: number;
+  /** How many are opened per second; as fast as it goes when undefined. */
+  readonly openPerSecond?: number | undefined;
   readonly signal: AbortSignal;
 };
 
 /** What became of opening the connections. */
 export type Opened = {
+  /** How many came about. */
   readonly open: number;
   readonly durationMs: number;
   readonly failures: FailureCounts;
@@ -42,6 +46,8 @@ export class Crowd {
   readonly #members: Member[] = [];
   readonly #sockets = new Set<Socket>();
   readonly #failures: FailureCounts = {};
+  #startMs: number | undefined;
+  #begun = 0;
 
   constructor(options: CrowdOptions) {
     this.#options = options;
@@ -49,11 +55,6 @@ export class Crowd {
     options.signal.addEventListener("abort", () => {
       for (const socket of this.#sockets) socket.destroy();
     });
-  }
-
-  /** How many connections are open now. */
-  get size(): number {
-    return this.#members.length;
   }
 
   /** Opens all connections, `opening` at a time. */
@@ -67,12 +68,15 @@ export class Crowd {
       }
     };
     await Promise.all(Array.from({ length: this.#options.opening }, worker));
-    return { open: this.size, durationMs: performance.now() - startMs, failures: this.#failures };
+    const open = this.#members.length;
+    return { open, durationMs: performance.now() - startMs, failures: this.#failures };
   }
 
-  #openOne(): Promise<void> {
-    const { host, port } = this.#options;
-    return new Promise((resolve) => {
+  async #openOne(): Promise<void> {
+    const { host, port, openPerSecond, signal } = this.#options;
+    if (openPerSecond !== undefined) await this.#itsTurn(openPerSecond);
+    if (signal.aborted) return;
+    await new Promise<void>((resolve) => {
       const socket = connect({ host, port, noDelay: true });
       this.#sockets.add(socket);
       socket.once("connect", () => {
@@ -85,6 +89,15 @@ export class Crowd {
         resolve();
       });
     });
+  }
+
+  /** Waits for the time of the next connection, or for the signal. */
+  async #itsTurn(perSecond: number): Promise<void> {
+    const { signal } = this.#options;
+    this.#startMs ??= performance.now();
+    const dueMs = this.#startMs + (this.#begun * 1_000) / perSecond;
+    this.#begun += 1;
+    await pause(dueMs - performance.now(), undefined, { signal }).catch(() => undefined);
   }
 
   /** Lets every connection send `rounds` messages; all connections at the same time. */

@@ -17,13 +17,14 @@ export type VisitOptions = {
   readonly leave: WayToLeave;
   /** Give up when connecting, or waiting for an echo, takes longer. */
   readonly timeoutMs: number;
-  /** Aborted: leave at once; whoever only waits for the peer, or has abandoned the connection, closes it. */
+  /** Aborted: leave at once; whoever only waits for the peer, or has abandoned the connection, closes it; nobody begins. */
   readonly signal: AbortSignal;
 };
 
-/** How a visit ended. `peer-closed` is a FIN from the peer before we left. */
+/** How a visit ended. `peer-closed` is a FIN from the peer before we left; `interrupted`, the signal before we were connected. */
 export type Ending =
-  { readonly kind: "left" | "peer-closed" } | ({ readonly kind: "failed" } & Failure);
+  | { readonly kind: "left" | "peer-closed" | "interrupted" }
+  | ({ readonly kind: "failed" } & Failure);
 
 /** What a visit saw. */
 export type Visit = {
@@ -70,6 +71,7 @@ class Visitor {
       .on("error", (error) => this.#finish({ kind: "failed", ...failureOf(error) }))
       .setTimeout(options.timeoutMs, () => this.#giveUp());
     options.signal.addEventListener("abort", this.#onAbort);
+    if (options.signal.aborted) this.#abort();
   }
 
   #onConnect(): void {
@@ -83,9 +85,10 @@ class Visitor {
   }
 
   #onData(chunk: Buffer): void {
-    const { message } = this.#options;
+    const { message, messages } = this.#options;
     const expected = message.subarray(this.#echoedBytes, this.#echoedBytes + chunk.length);
-    if (!chunk.equals(expected)) {
+    // Nothing is under way after the last echo: what comes then was not asked for.
+    if (this.#echoes === messages || !chunk.equals(expected)) {
       this.#refuseEcho();
       return;
     }
@@ -126,7 +129,7 @@ class Visitor {
   }
 
   #abort(): void {
-    this.#finish({ kind: "left" });
+    this.#finish({ kind: this.#connectMs === undefined ? "interrupted" : "left" });
   }
 
   #finish(ending: Ending): void {

@@ -15,44 +15,48 @@ export type VisitsSummary = {
   readonly left: number;
   /** Closed by the peer before we left. */
   readonly peerClosed: number;
+  /** Never connected, or never begun, when the signal came. */
+  readonly interrupted: number;
   readonly failures: FailureCounts;
   readonly connectMs: Percentiles | undefined;
 };
 
 /**
  * Makes `connections` visits, all at the same time or at most `perSecond` of them started per second, and sums up when the
- * last one is over.
+ * last one is over. After the signal none is started.
  */
 export async function visitAll(
   connections: number,
   options: VisitOptions,
   perSecond = Infinity,
 ): Promise<VisitsSummary> {
-  setMaxListeners(0, options.signal); // One listener for each visit: no leak.
+  const { signal } = options;
+  setMaxListeners(0, signal); // One listener for each visit: no leak.
   const visits: Promise<Visit>[] = [];
-  for (let started = 0; started < connections; started += 1) {
-    if (perSecond !== Infinity) await pauseMs(1_000 / perSecond);
+  while (visits.length < connections && !signal.aborted) {
     visits.push(visit(options));
+    if (perSecond !== Infinity)
+      await pauseMs(1_000 / perSecond, undefined, { signal }).catch(() => undefined);
   }
-  return sumUp(await Promise.all(visits));
+  return sumUp(connections, await Promise.all(visits));
 }
 
-/** Adds visits up. */
-export function sumUp(visits: readonly Visit[]): VisitsSummary {
+function sumUp(connections: number, visits: readonly Visit[]): VisitsSummary {
   const failures: FailureCounts = {};
   const latencies = new Latencies();
-  const endings = { left: 0, "peer-closed": 0, failed: 0 };
+  const endings = { left: 0, "peer-closed": 0, failed: 0, interrupted: 0 };
   for (const { connectMs, ending } of visits) {
     endings[ending.kind] += 1;
     if (ending.kind === "failed") countFailure(failures, ending);
     if (connectMs !== undefined) latencies.record(connectMs);
   }
   return {
-    connections: visits.length,
+    connections,
     connected: visits.filter(({ connectMs }) => connectMs !== undefined).length,
     echoes: visits.reduce((sum, { echoes }) => sum + echoes, 0),
     left: endings.left,
     peerClosed: endings["peer-closed"],
+    interrupted: endings.interrupted + connections - visits.length,
     failures,
     connectMs: latencies.summary(),
   };

@@ -6,7 +6,7 @@ import { ms, wrapped } from "./format.ts";
 
 /** Lines such as `connected 23 of 23, echoes 23, left as planned 23`. */
 export function visitsReport(visits: VisitsSummary): string {
-  const { connections, connected, echoes, left, peerClosed, connectMs } = visits;
+  const { connections, connected, echoes, left, peerClosed, interrupted, connectMs } = visits;
   return [
     `connected ${connected} of ${connections}, echoes ${echoes}, left as planned ${left}`,
     ...(connectMs === undefined
@@ -15,6 +15,7 @@ export function visitsReport(visits: VisitsSummary): string {
           `connect() p50 ${ms(connectMs.p50Ms)}, p99 ${ms(connectMs.p99Ms)}, max ${ms(connectMs.maxMs)}`,
         ]),
     ...(peerClosed > 0 ? [`closed by the server before we left: ${peerClosed}`] : []),
+    ...(interrupted > 0 ? [`interrupted before they were connected: ${interrupted}`] : []),
     ...failureLines(visits.failures),
   ].join("\n");
 }
