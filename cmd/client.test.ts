@@ -196,9 +196,20 @@ describe("client", () => {
     expect(lastJson(finished)).toMatchObject({ left: 0, failures: { EBADMSG: { count: 1 } } });
   });
 
-  it("refuses a name that does not resolve with exit code 2", async () => {
-    const { code, stderr } = await run("client", ["--host", "no-such-host.invalid"]);
+  it("refuses a name that does not resolve with exit code 2, also where nobody can be asked", async () => {
+    for (const through of [[], ELSEWHERE]) {
+      const { code, stderr } = await run("client", ["--host", "no-such-host.invalid"], { through });
+      expect(code).toBe(2);
+      expect(stderr).toMatch(/^client: getaddrinfo (ENOTFOUND|EAI_AGAIN)/);
+    }
+  });
+
+  it("ends with 2 when its result cannot be written", async () => {
+    const { code, stderr } = await run("client", ["--port", `${await freePort()}`], {
+      through: ["sh", "-c", 'exec "$@" > /dev/full', "sh"],
+    });
     expect(code).toBe(2);
-    expect(stderr).toMatch(/ENOTFOUND|EAI_AGAIN/);
+    expect(stderr).toContain("ENOSPC");
+    expect(stderr).not.toContain("    at ");
   });
 });

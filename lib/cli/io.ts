@@ -41,14 +41,12 @@ export function processIo(): Io {
     controller.abort();
   };
   for (const [name, code] of Object.entries(SIGNALS)) process.on(name, () => interrupt(code));
-  process.stdout.on(
-    "error",
-    onlyEpipe(() => interrupt(0)),
-  );
-  process.stderr.on(
-    "error",
-    onlyEpipe(() => undefined),
-  ); // Talk that nobody hears is no reason to stop.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    // `states --watch | head -1` is no error: the reader has what it wanted.
+    if (error.code === "EPIPE") interrupt(0);
+    else giveUp(error);
+  });
+  process.stderr.on("error", () => undefined); // Talk that nobody hears is no reason to stop.
   const live = liveText(process.stderr);
   return {
     out: (text) => {
@@ -72,12 +70,10 @@ export function processIo(): Io {
   };
 }
 
-/** `states --watch | head -1` is no error: the reader has what it wanted. */
-function onlyEpipe(react: () => void): (error: NodeJS.ErrnoException) => void {
-  return (error) => {
-    if (error.code !== "EPIPE") throw error;
-    react();
-  };
+/** A full disk: what would have been written is lost, and whoever reads the exit code has to know. */
+function giveUp({ message }: Error): void {
+  process.stderr.write(`stdout: ${message}: what was to be printed is lost\n`);
+  process.exit(2);
 }
 
 function mayColor(stream: WriteStream): boolean {

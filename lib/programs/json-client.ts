@@ -70,7 +70,7 @@ export async function connectedClient(options: ConnectOptions): Promise<JsonClie
 /** What the server, or TLS, says against us is no defect of ours. */
 export function told(error: NodeJS.ErrnoException, { host, port }: ConnectOptions): Error {
   const { code = "", message } = error;
-  if (/^E[A-Z0-9]+$/.test(code)) return error;
+  if (/^E(?!RR_)[A-Z0-9_]+$/.test(code)) return error;
   return new NeedsError(`no connection to ${host}:${port}: ${message}${code && ` (${code})`}`, {
     cause: error,
   });
