@@ -167,6 +167,16 @@ describe("bomb", () => {
     expect(lastJson(finished)["successes"]).toBeGreaterThan(3);
   });
 
+  it("says who has closed, and why, when a server was expected to and has not", async () => {
+    const server = await startServer();
+    const flags = ["--port", `${server.port}`, "--leave", "wait", "--duration-ms", "300"];
+    const { stdout } = await run("bomb", flags);
+    expect(stdout).toContain("first by us 1, by the server 0");
+    expect(stdout.replaceAll(/\s+/g, " ")).toContain(
+      "explained 1 of these the server had not closed when time was up, so we did",
+    );
+  });
+
   it("ends at Ctrl-C also while it waits for a server that never closes", async () => {
     const server = await startServer();
     const bomb = start("bomb", [
@@ -191,6 +201,11 @@ describe("bomb", () => {
     [["--rate", "1e3"], "--rate: expected a whole number"],
     [["--leave", "politely"], "--leave: expected one of end, reset, wait"],
     [["--host", "192.0.2.1"], "not a loopback address"],
+    [["--port", "65535", "--destinations", "2"], "would go beyond port 65535"],
+    [
+      ["--duration-ms", "2147483648"],
+      "--duration-ms: expected a whole number from 1 to 2147483647",
+    ],
   ])("refuses %j with exit code 2", async (flags, reason) => {
     const { code, stdout, stderr } = await run("bomb", flags);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });

@@ -7,13 +7,12 @@
  * NEEDS   a server: make server
  * SEE     docs/labs/time-wait-exhaustion.md
  */
-import { choice, flag, integer, toggle, words } from "../lib/cli/flags.ts";
-import { command, main } from "../lib/cli/main.ts";
+import { choice, flag, integer, milliseconds, toggle, words } from "../lib/cli/flags.ts";
+import { command, main, UsageError } from "../lib/cli/main.ts";
 import { REMOTE_RATE_PER_SECOND, resolveTarget } from "../lib/cli/target.ts";
 import { isLoopback } from "../lib/kernel/ports.ts";
 import { isInSandbox } from "../lib/kernel/sandbox.ts";
 
-const FOR_EVER_MS = 2 ** 31 - 1;
 const LINE_EVERY_MS = 100;
 
 const flags = {
@@ -34,7 +33,7 @@ const flags = {
     alias: "n",
     defaultText: "no limit",
   }),
-  "duration-ms": flag(integer(1, FOR_EVER_MS), 15_000, {
+  "duration-ms": flag(milliseconds(1), 15_000, {
     about: "Stop after this time",
     metavar: "MS",
   }),
@@ -74,6 +73,11 @@ await main(
         import("../lib/programs/bomb.ts"),
         import("../lib/report/bomb-report.ts"),
       ]);
+      const { port, destinations } = values;
+      if (port + destinations > 65_536)
+        throw new UsageError(
+          `--destinations ${destinations} from --port ${port} on would go beyond port 65535; see --help`,
+        );
       const rules = { allowRemote: values["allow-remote"], isInSandbox: isInSandbox(), isLoopback };
       const { address, isRemote } = await resolveTarget(values.host, rules);
       const rate = isRemote
@@ -81,7 +85,7 @@ await main(
         : values.rate;
       const bomb = prepareBomb({
         host: address,
-        ports: Array.from({ length: values.destinations }, (_, index) => values.port + index),
+        ports: Array.from({ length: destinations }, (_, index) => port + index),
         count: values.count,
         durationMs: values["duration-ms"],
         untilError: !values["keep-going"],
@@ -91,7 +95,7 @@ await main(
         walkPorts: values["walk-ports"],
         signal: io.signal,
       });
-      if (!values.json) io.err(bombOpening(`${address}:${values.port}`, bomb.predicted, rate));
+      if (!values.json) io.err(bombOpening(`${address}:${port}`, bomb.predicted, rate));
       const result = await bomb.explode((now) => {
         if (!values.json) io.live(bombLine(now));
       }, LINE_EVERY_MS);

@@ -11,6 +11,7 @@ import {
   choice,
   flag,
   integer,
+  milliseconds,
   optional,
   toggle,
   words,
@@ -70,7 +71,7 @@ const visit = {
     about: "How many times, each after the echo of the last",
     metavar: "N",
   }),
-  "hold-ms": flag(integer(0, 2 ** 31 - 1), 0, {
+  "hold-ms": flag(milliseconds(0), 0, {
     about: "Stay connected after the last echo",
     metavar: "MS",
   }),
@@ -78,7 +79,7 @@ const visit = {
     about: `How to leave: ${waysToLeave.join(", ")}`,
     metavar: "HOW",
   }),
-  "timeout-ms": flag(integer(1, 2 ** 31 - 1), 5_000, {
+  "timeout-ms": flag(milliseconds(1), 5_000, {
     about: "Give up connecting, or waiting for an echo",
     metavar: "MS",
   }),

@@ -183,6 +183,12 @@ describe("server", () => {
     expect(finished.stderr.replaceAll(/\s+/g, " ")).toContain("Was out of descriptors for a while");
   });
 
+  it("refuses a time that no timer takes, and would be taken for 1 ms", async () => {
+    const { code, stderr } = await run("server", ["--status-interval-ms", "3000000000"]);
+    expect(code).toBe(2);
+    expect(stderr).toContain("--status-interval-ms: expected a whole number from 10 to 2147483647");
+  });
+
   it("refuses a busy port with exit code 2 and says EADDRINUSE", async () => {
     const server = await startServer();
     const { code, stderr } = await run("server", ["--port", `${server.port}`]);

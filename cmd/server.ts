@@ -12,6 +12,7 @@ import {
   choice,
   flag,
   integer,
+  milliseconds,
   optional,
   toggle,
   words,
@@ -44,11 +45,11 @@ const common = {
     about: "Length of the accept queue, less one",
     metavar: "N",
   }),
-  "idle-timeout-ms": flag(integer(0), 0, {
+  "idle-timeout-ms": flag(milliseconds(0), 0, {
     about: "Close connections without traffic (json: without requests) for this long; 0 never",
     metavar: "MS",
   }),
-  "status-interval-ms": flag(integer(10), 1_000, {
+  "status-interval-ms": flag(milliseconds(10), 1_000, {
     about: "Time between two status lines",
     metavar: "MS",
   }),
@@ -65,7 +66,7 @@ const echo = {
     about: "Stop accepting after N connections: block the event loop",
     metavar: "N",
   }),
-  "block-ms": flag(integer(1), 60_000, { about: "For how long", metavar: "MS" }),
+  "block-ms": flag(milliseconds(1), 60_000, { about: "For how long", metavar: "MS" }),
 };
 
 const group = "With --protocol json";
@@ -85,12 +86,12 @@ const json = {
     metavar: "N",
     group,
   }),
-  "heartbeat-ms": flag(integer(0), 30_000, {
+  "heartbeat-ms": flag(milliseconds(0), 30_000, {
     about: "Ping clients that have been silent for this long; 0 never",
     metavar: "MS",
     group,
   }),
-  "drain-ms": flag(integer(0, 2 ** 31 - 1), 5_000, {
+  "drain-ms": flag(milliseconds(0), 5_000, {
     about: "At the end: time for clients to take their answers",
     metavar: "MS",
     group,

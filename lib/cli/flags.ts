@@ -62,6 +62,11 @@ export function integer(min: number, max: number = Number.MAX_SAFE_INTEGER): Che
   };
 }
 
+/** A time in milliseconds for which a timer can be set: setTimeout() takes 2^31 - 1, and makes 1 of everything beyond. */
+export function milliseconds(min: number): Check<number> {
+  return integer(min, 2 ** 31 - 1);
+}
+
 /** One of the given words. */
 export function choice<const T extends string>(...words: readonly T[]): Check<T> {
   return (text) => {

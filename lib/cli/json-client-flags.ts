@@ -1,5 +1,5 @@
 /** json-client-flags: what `client` can be told when it speaks JSON. */
-import { flag, integer, optional, toggle, words } from "./flags.ts";
+import { flag, integer, milliseconds, optional, toggle, words } from "./flags.ts";
 
 const performance = "With performance";
 
@@ -15,12 +15,12 @@ export const loadFlags = {
     metavar: "N",
     group: performance,
   }),
-  "duration-ms": flag(integer(1, 2 ** 31 - 1), 5_000, {
+  "duration-ms": flag(milliseconds(1), 5_000, {
     about: "Measure for so long",
     metavar: "MS",
     group: performance,
   }),
-  "warmup-ms": flag(integer(0, 2 ** 31 - 1), 1_000, {
+  "warmup-ms": flag(milliseconds(0), 1_000, {
     about: "and do the same before, not measured",
     metavar: "MS",
     group: performance,

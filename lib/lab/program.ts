@@ -118,7 +118,8 @@ export type Script = {
 
 /** Starts a program and waits for its first line, or its end; what it writes to stderr is ours. Killed when this process ends. */
 export async function startScript(argv: readonly string[]): Promise<Script> {
-  const child = execa("setpriv", ["--pdeathsig", "KILL", "--", ...argv], {
+  const [file = "", ...args] = diesWithParent(argv);
+  const child = execa(file, args, {
     reject: false,
     stdin: "ignore",
     stderr: "inherit",

@@ -67,7 +67,11 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     const unseen = status.passiveOpens - status.accepted - status.queued;
     return { ...status, wasExhausted, shed: wasExhausted ? Math.max(0, unseen) : 0 };
   };
-  return { address, observe, stop: echo.stop };
+  const stop = (): void => {
+    echo.stop();
+    watch.close();
+  };
+  return { address, observe, stop };
 }
 
 function listen(

@@ -166,7 +166,10 @@ export class Churn {
   /** Attempts under way may be waiting for a peer that never answers: they are cut off. */
   #cutOff(): void {
     this.#stop();
-    for (const socket of this.#open.keys()) socket.destroy();
+    for (const socket of this.#open.keys()) {
+      if (!socket.connecting && !socket.readableEnded) this.#closedFirst.us += 1;
+      socket.destroy();
+    }
   }
 
   /** Waits for the time of this turn; false when there will be none any more. */

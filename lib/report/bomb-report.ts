@@ -82,26 +82,34 @@ export function bombReport(result: BombResult): string {
 
 /** What would puzzle the reader, with the counter of the kernel that accounts for it. */
 function explanations(result: BombResult): readonly string[] {
-  const { predicted, successes, failures, counters } = result;
-  if (failures["ECONNREFUSED"] !== undefined)
+  if (result.failures["ECONNREFUSED"] !== undefined)
     return ["nobody listens there. Start a server: make server"];
-  const lines: string[] = [];
+  const lines = [moreThanPorts, passedOver, cutOff, overflowed].map((explain) => explain(result));
+  return lines.filter((line) => line !== undefined);
+}
+
+function moreThanPorts({ predicted, successes, failures, counters }: BombResult) {
   const more = successes - predicted.capacity;
-  if (predicted.kind === "certain" && failures["EADDRNOTAVAIL"] !== undefined && more > 0)
-    lines.push(
-      `${more} more than there are ports: a RST ended that many TIME_WAITs early (TcpOutRsts ${counters["TcpOutRsts"] ?? 0}; RFC 1337)`,
-    );
-  const passedOver = failures["EADDRINUSE"]?.count ?? 0;
-  if (passedOver > 0)
-    lines.push(
-      `${passedOver === 1 ? "1 port was" : `${passedOver} ports were`} passed over: bind() refuses a port that somebody listens on, or that the kernel chose for another connection`,
-    );
+  if (predicted.kind !== "certain" || failures["EADDRNOTAVAIL"] === undefined || more <= 0) return;
+  return `${more} more than there are ports: a RST ended that many TIME_WAITs early (TcpOutRsts ${counters["TcpOutRsts"] ?? 0}; RFC 1337)`;
+}
+
+function passedOver({ failures }: BombResult) {
+  const { count } = failures["EADDRINUSE"] ?? { count: 0 };
+  if (count === 0) return;
+  const ports = count === 1 ? "1 port was" : `${count} ports were`;
+  return `${ports} passed over: bind() refuses a port that somebody listens on, or that the kernel chose for another connection`;
+}
+
+function cutOff({ predicted, closedFirst: { us } }: BombResult) {
+  if (predicted.kind !== "never" || predicted.reason === "closed by RST" || us === 0) return;
+  return `${us} of these the server had not closed when time was up, so we did: server --behave close-first closes first`;
+}
+
+function overflowed({ counters }: BombResult) {
   const overflows = counters["TcpExtListenOverflows"] ?? 0;
-  if (overflows > 0)
-    lines.push(
-      `a full accept queue dropped SYNs (TcpExtListenOverflows ${overflows}): each costs its connect() a second or more`,
-    );
-  return lines;
+  if (overflows === 0) return;
+  return `a full accept queue dropped SYNs (TcpExtListenOverflows ${overflows}): each costs its connect() a second or more`;
 }
 
 function latencyTable(steps: readonly (Percentiles | undefined)[]): string {
