@@ -108,6 +108,15 @@ describe("client performance", () => {
     expect(stderr).toContain(`connect ECONNREFUSED 127.0.0.1:${port}`);
   });
 
+  it("refuses a server that does not speak the protocol, such as one that echoes everything", async () => {
+    const { port } = await startServer();
+    const { code, stdout, stderr } = await run("client", load(port, ...SHORT));
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toContain(
+      'is no server of this protocol: it answers get_stats with "get_stats"',
+    );
+  });
+
   it("refuses flags without a meaning, and other people's servers", async () => {
     const complaint = async (...words: string[]): Promise<string> => {
       const { code, stderr } = await run("client", words);

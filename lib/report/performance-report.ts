@@ -1,7 +1,8 @@
 /** performance-report: throughput and latencies, and what they do not say. */
 import { bytes, count, ms, wrapped } from "./format.ts";
 import { safe } from "./chat-report.ts";
-import type { Load, PerformanceProgress, PerformanceResult } from "../programs/performance.ts";
+import type { Load, LoadProgress } from "../programs/load-run.ts";
+import type { PerformanceResult } from "../programs/performance.ts";
 
 const BAR = 24;
 
@@ -15,7 +16,7 @@ export function performanceOpening(address: string, load: Load): string {
 }
 
 /** One line that grows. */
-export function progressBar({ share, answered, perSecond }: PerformanceProgress): string {
+export function progressBar({ share, answered, perSecond }: LoadProgress): string {
   const done = Math.round(share * BAR);
   const bar = `${"#".repeat(done)}${".".repeat(BAR - done)}`;
   return `[${bar}] ${`${Math.round(share * 100)}`.padStart(3)} %  ${count(answered)} answered  ${count(Math.round(perSecond))}/s`;
