@@ -153,6 +153,24 @@ describe("client performance", () => {
     },
   );
 
+  it("counts with a rate what independent users would have waited for a server that stalls", async () => {
+    const server = await serve();
+    const flags = ["--connections", "1", "--rate", "200", "--duration-ms", "2000"];
+    const client = start("client", load(server.port, ...flags, "--warmup-ms", "0", "--json"));
+    await underWay(server.port);
+    server.child.kill("SIGSTOP");
+    const startMs = performance.now();
+    await until(
+      () => performance.now() - startMs,
+      (ms) => ms >= 500,
+    );
+    server.child.kill("SIGCONT");
+    const { latencyMs } = lastJson(await client.finished) as { latencyMs: Record<string, number> };
+    // One request was under way, and a quarter of all were due: to count from when they could be sent would hide them.
+    expect(latencyMs["p90"]).toBeGreaterThan(100);
+    expect(latencyMs["max"]).toBeGreaterThan(450);
+  });
+
   it("ends with Ctrl-C when the server does not answer any more", async () => {
     const server = await serve();
     const client = start("client", load(server.port, ...ENDLESS));
