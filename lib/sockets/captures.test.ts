@@ -112,15 +112,15 @@ type Expected = Readonly<
   Record<string, { tcpRows: number; states: Readonly<Record<string, number>> }>
 >;
 
-describe("shared captures", () => {
-  const path = join(SHARED, "expected-counts.json");
-  const isPresent = existsSync(path);
+const INDEX = join(SHARED, "expected-counts.json");
+const expected = existsSync(INDEX) ? (JSON.parse(readFileSync(INDEX, "utf8")) as Expected) : {};
 
+describe("shared captures", () => {
   it("are present", (context) => {
-    if (!isPresent) context.skip(`no captures at ${SHARED}; set TFL_FIXTURES to where they are`);
+    if (!existsSync(INDEX))
+      context.skip(`no captures at ${SHARED}; set TFL_FIXTURES to where they are`);
   });
 
-  const expected = isPresent ? (JSON.parse(readFileSync(path, "utf8")) as Expected) : {};
   for (const [file, { tcpRows, states }] of Object.entries(expected))
     it(`are counted right: ${file}`, () => {
       const text = decodeText(readFileSync(join(SHARED, file)));
@@ -134,32 +134,22 @@ describe("shared captures", () => {
       expect(parsed.rows + parsed.skipped.length).toBe(parsed.lines);
       expect(countSockets(text, "auto", options).counts).toEqual(parsed.counts);
     });
-});
 
-/** What jc (github.com/kellyjonbrazil/jc) says about the same text: another program, by other people. */
-describe("records of shared captures, beside those of jc", () => {
-  const files = existsSync(join(SHARED, "expected-counts.json"))
-    ? Object.keys(
-        JSON.parse(readFileSync(join(SHARED, "expected-counts.json"), "utf8")) as Expected,
-      ).filter(
-        // jc loses the protocol of lsof's rows.
-        (file) => file.startsWith("jc/") && !file.includes("lsof"),
-      )
-    : [];
-
-  for (const file of files)
-    it(`have the same endpoints, states and queues: ${file}`, () => {
-      const text = decodeText(readFileSync(join(SHARED, file)));
-      const theirs = JSON.parse(
-        readFileSync(join(SHARED, file.replace(/\.out$|(?<=net_tcp)$/, ".json")), "utf8"),
-      ) as JcRow[];
-      const tcp = theirs.filter(({ proto, netid, entry }) =>
-        /^tcp/i.test(proto ?? netid ?? (entry === undefined ? "" : "tcp")),
-      );
-      const { records } = parseSockets(text, "auto", { protocol: "tcp" });
-      const ours = records.filter(({ protocol }) => protocol === "tcp");
-      expect(ours.map(ourFacts)).toEqual(tcp.map(theirFacts));
-    });
+  // What jc (github.com/kellyjonbrazil/jc) says about the same text: another program, by other people. It loses the protocol of lsof's rows.
+  for (const file of Object.keys(expected))
+    if (file.startsWith("jc/") && !file.includes("lsof"))
+      it(`have the endpoints, states and queues that jc sees: ${file}`, () => {
+        const text = decodeText(readFileSync(join(SHARED, file)));
+        const theirs = JSON.parse(
+          readFileSync(join(SHARED, file.replace(/\.out$|(?<=net_tcp)$/, ".json")), "utf8"),
+        ) as JcRow[];
+        const tcp = theirs.filter(({ proto, netid, entry }) =>
+          /^tcp/i.test(proto ?? netid ?? (entry === undefined ? "" : "tcp")),
+        );
+        const { records } = parseSockets(text, "auto", { protocol: "tcp" });
+        const ours = records.filter(({ protocol }) => protocol === "tcp");
+        expect(ours.map(ourFacts)).toEqual(tcp.map(theirFacts));
+      });
 });
 
 type JcRow = Readonly<
