@@ -125,6 +125,7 @@ docs-fresh: $(BUILT)
 .PHONY: docs-run
 docs-run: $(BUILT) ## Run every command that stands in the documents
 	node dist/docs/console.js docs/concepts/*.md docs/protocol-client.md docs/trace.md docs/trace/*.md
+	node dist/docs/readme.js
 
 .PHONY: docs-record
 docs-record: $(BUILT) ## The same, with fresh recordings of every lab, or of NAME
