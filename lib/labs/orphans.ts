@@ -8,9 +8,10 @@
  * WATCH   FIN_WAIT1 with inode 0 and the persist timer; Send-Q that does not shrink; orphan in /proc/net/sockstat
  * CAVEAT  orphan in sockstat, and tcp_max_orphans, which limits it, belong to the whole machine: the lab only reads the first
  * CAVEAT  small buffers here: by default up to 4 MiB (tcp_wmem) wait in each of them
- * SEE     tcp_close() in net/ipv4/tcp.c, tcp_probe_timer() and tcp_orphan_retries() in net/ipv4/tcp_timer.c
+ * SEE     tcp_close() in net/ipv4/tcp.c, tcp_probe_timer() in net/ipv4/tcp_timer.c
  */
 import { readSockstat } from "../kernel/counters.ts";
+import { readSysctl } from "../kernel/sysctl.ts";
 import type { Bench } from "../lab/bench.ts";
 import { atLeast } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
@@ -21,6 +22,10 @@ const UPLOAD_BYTES = 262_144;
 const STILL_READINGS = 6;
 const GRACE_MS = 300;
 const LATER_MS = 1_500;
+const LONGEST_PAUSE = "net.ipv4.tcp_rto_max_ms";
+const RETRIES = 2;
+/** Probes go out 0.2, 0.6, 1.4 and 3.0 s after the window has closed. */
+const PROBES_MS = 3_200;
 
 type Params = { readonly clients: number };
 
@@ -149,15 +154,17 @@ const resetAfterGrace = {
     }),
 };
 
-const orphanRetries = {
-  about: "tcp_orphan_retries=1: the kernel gives up sooner, and does not tell the peer",
+const shortPauses = {
+  about:
+    "tcp_rto_max_ms=1000 (Linux 6.15): pauses soon reach their maximum, and the kernel gives up",
   run: (bench: Bench, { clients }: Params) =>
     withSockets(async (own) => {
-      bench.sysctl("net.ipv4.tcp_orphan_retries", 1);
+      bench.need(readSysctl(LONGEST_PAUSE) !== undefined, `needs ${LONGEST_PAUSE} (Linux 6.15)`);
+      bench.sysctl(LONGEST_PAUSE, 1_000);
       const gone = bench.predict("FIN_WAIT1 a little later", 0, "by default: after minutes");
       const aborts = bench.predict("given up (TCPAbortOnTimeout)", clients);
       const peers = bench.predict("ESTABLISHED then, server's side", clients, "half-open now");
-      const resets = bench.predict("RSTs sent (TcpOutRsts)", 0);
+      const resets = bench.predict("RSTs sent (TcpOutRsts)", 0, "the peer is not told");
       await becomeOrphans(bench, own, clients);
       gone.measured(
         await bench.until(
@@ -168,6 +175,26 @@ const orphanRetries = {
       aborts.measured(bench.counted("TcpExtTCPAbortOnTimeout"));
       peers.measured(rows(bench, "server", "ESTABLISHED").length);
       resets.measured(bench.counted("TcpOutRsts"));
+    }),
+};
+
+const orphanRetries = {
+  about: `tcp_orphan_retries=${RETRIES}: a peer that answers the probes sets the count back to 0`,
+  run: (bench: Bench, { clients }: Params) =>
+    withSockets(async (own) => {
+      bench.sysctl("net.ipv4.tcp_orphan_retries", RETRIES);
+      const probes = bench.predict(
+        "probes sent (TCPWinProbe)",
+        atLeast((RETRIES + 1) * clients),
+        `more than ${RETRIES} for each`,
+      );
+      const left = bench.predict("FIN_WAIT1 after these", clients);
+      const aborts = bench.predict("given up (TCPAbortOnTimeout)", 0);
+      await becomeOrphans(bench, own, clients);
+      await bench.pass(PROBES_MS);
+      probes.measured(bench.counted("TcpExtTCPWinProbe"));
+      left.measured(finWait1(bench).orphaned);
+      aborts.measured(bench.counted("TcpExtTCPAbortOnTimeout"));
     }),
 };
 
@@ -192,8 +219,9 @@ export default defineLab({
     see: "The clients have closed, FIN_WAIT1 stays: no process owns these sockets, and each keeps its whole send queue in the kernel's memory.",
     why:
       "After close() the kernel is responsible for the rest: it delivers what is queued and then the FIN. A peer whose window is closed takes nothing, " +
-      "so the FIN does not get out either. The persist timer sends a probe after 200 ms, 400 ms, 800 ms ... As long as the pause is below two minutes " +
-      "tcp_orphan_retries (0 means 8) counts probes that got no answer, afterwards the orphan is given up: minutes during which a slow reader, or an attacker " +
+      "so the FIN does not get out either. The persist timer sends a probe after 200 ms, 400 ms, 800 ms ... tcp_orphan_retries counts only probes " +
+      "that got no answer, and this peer answers each: its kernel is well, its program does not read. The orphan is given up when the pause has " +
+      "grown to two minutes (tcp_rto_max_ms), after about 340 s, during which a slow reader, or an attacker " +
       "that asks for much and reads nothing, holds megabytes for each connection that it has opened. The machine's limit, tcp_max_orphans, then kills " +
       "with a RST whatever orphan comes next, including honest ones.",
     recognise: [
@@ -202,7 +230,7 @@ export default defineLab({
         "rows with timer:(persist,...), a large Send-Q, and without ino",
       ],
       ["cat /proc/net/sockstat", "orphan: how many (whole machine); mem: pages of TCP memory"],
-      ["sysctl net.ipv4.tcp_max_orphans net.ipv4.tcp_orphan_retries", "the limits"],
+      ["sysctl net.ipv4.tcp_max_orphans net.ipv4.tcp_rto_max_ms", "the limits"],
       [
         "nstat -az TcpExtTCPWinProbe TcpExtTCPAbortOnTimeout TcpExtTCPAbortOnMemory",
         "probes, and who was given up",
@@ -217,7 +245,7 @@ export default defineLab({
     fix: [
       "Do not leave it to close(): wait for the last 'drain' or 'finish' with a deadline, then socket.resetAndDestroy(); in C SO_LINGER with 0, or TCP_USER_TIMEOUT.",
       "Less data in the kernel: a smaller tcp_wmem maximum, TCP_NOTSENT_LOWAT.",
-      "net.ipv4.tcp_orphan_retries=1 or 2 on servers with many clients; the peer is not told, so its side needs a time-out of its own.",
+      "net.ipv4.tcp_rto_max_ms (Linux 6.15), or TCP_RTO_MAX_MS for one socket: the longest pause, for repetitions too. The peer is not told: its side needs a time-out of its own.",
     ],
     reports: [
       "shadowsocks/shadowsocks-rust#376",
@@ -229,7 +257,7 @@ export default defineLab({
   arms: {
     broken,
     control,
-    fixed: [resetAfterGrace, orphanRetries],
-    myth: [finTimeout],
+    fixed: [resetAfterGrace, shortPauses],
+    myth: [orphanRetries, finTimeout],
   },
 });
