@@ -3,10 +3,11 @@
  *
  * listen() needs a port on which nobody listens and which no connection blocks. A server that still runs is the usual reason. A
  * less usual one: an outgoing connection, of any program, got that port as its local one, because it lies in the
- * ephemeral range. Then nobody listens, and the port is taken all the same, for as long as that connection lives.
+ * ephemeral range. Then nobody listens, and the port is taken all the same: for as long as that connection lives, and for 60 s of
+ * TIME_WAIT after it if this end closed first.
  *
- * WATCH   the row whose local port is the service's: LISTEN, or ESTABLISHED towards somewhere else
- * CAVEAT  libuv sets SO_REUSEADDR on listeners, so TIME_WAIT does not block a Node server; others it does
+ * WATCH   the row whose local port is the service's: LISTEN, or ESTABLISHED or TIME_WAIT towards somewhere else
+ * CAVEAT  libuv sets SO_REUSEADDR on listeners, so the TIME_WAIT of an earlier Node server blocks none; that of a socket without it does
  * SEE     inet_csk_get_port() and inet_csk_bind_conflict() in net/ipv4/inet_connection_sock.c; SO_REUSEADDR in socket(7)
  */
 import type { Bench } from "../lab/bench.ts";
@@ -64,6 +65,29 @@ const broken = {
   },
 };
 
+const closeThem = {
+  about: "closing the outgoing connections: TIME_WAIT keeps the port, SO_REUSEADDR or not",
+  run: async (bench: Bench, { ports }: Params) => {
+    const port = shrinkPorts(bench, ports);
+    await withSockets(async (own) => {
+      const waiting = bench.predict("TIME_WAIT, outgoing", ports, "this end closed first");
+      const withPort = bench.predict("of these with the service's port", 1);
+      const listening = bench.predict("listeners on that port", 0);
+      const start = bench.predict(
+        "the service's listen()",
+        "EADDRINUSE",
+        "the connection never had SO_REUSEADDR",
+      );
+      const elsewhere = await own.listen();
+      for (const { socket } of await own.dialAll(ports, { port: elsewhere.port })) socket.end();
+      waiting.measured(await settled(bench, ports, ["client", "TIME_WAIT", elsewhere.port]));
+      withPort.measured(rows(bench, "server", "TIME_WAIT", port).length);
+      listening.measured(holders(bench, port).listening);
+      start.measured(await listenErrno(own, port));
+    });
+  },
+};
+
 const otherServer = {
   about: "the usual cause: another server, and SO_REUSEADDR does not help against it",
   run: async (bench: Bench, { ports }: Params) => {
@@ -82,7 +106,8 @@ const otherServer = {
 };
 
 const control = {
-  about: "connections in TIME_WAIT on that port: SO_REUSEADDR, which libuv sets, lets it listen",
+  about:
+    "an earlier server's TIME_WAIT on that port: SO_REUSEADDR, which libuv sets, lets it listen",
   run: async (bench: Bench, { ports }: Params) => {
     const port = shrinkPorts(bench, ports);
     await withSockets(async (own) => {
@@ -152,13 +177,15 @@ export default defineLab({
     see: "listen() fails with EADDRINUSE, and no listener is to be found: the port is the local end of somebody's outgoing connection.",
     why:
       "Outgoing connections take their local ports from ip_local_port_range, 32768 to 60999 by default. A service whose port lies inside can " +
-      "find it taken at its start, once in a while, for as long as that connection lives. A listening port must not be the " +
-      "local port of any connection, except those of a former listener that had SO_REUSEADDR set, as in TIME_WAIT after a restart. And " +
+      "find it taken at its start, once in a while, for as long as that connection lives, and for 60 s of TIME_WAIT after it if this end " +
+      "closed first. A listening port must not be the local port of any connection, except those that had SO_REUSEADDR set, as a former listener's have, in " +
+      "TIME_WAIT too; an outgoing connection has not. And " +
       "against a listener that still runs SO_REUSEADDR does nothing on Linux.",
     recognise: [
       [
         "ss -tanp '( sport = :PORT )'",
-        "LISTEN: another server; ESTABLISHED: an outgoing connection; TIME_WAIT: a restart",
+        "LISTEN: another server; ESTABLISHED: an outgoing connection; TIME_WAIT: a restart (harmless), or an outgoing connection " +
+          "that has just closed (blocks): look at the peer's port",
       ],
       [
         "sysctl net.ipv4.ip_local_port_range net.ipv4.ip_local_reserved_ports",
@@ -170,9 +197,9 @@ export default defineLab({
     fix: [
       "Reserve it: sysctl -w net.ipv4.ip_local_reserved_ports=PORT (a list; one of the safe sysctls of Kubernetes).",
       "Better: choose service ports below 32768, or move the range up.",
-      "Against TIME_WAIT: SO_REUSEADDR before bind(), in the old server and in the new one. Node does it.",
+      "Against the TIME_WAIT of an earlier server: SO_REUSEADDR before bind(), in the old server and in the new one. Node does it. Against that of an outgoing connection nothing does but 60 s.",
     ],
     reports: ["hashicorp/nomad#3456", "projectcalico/calico#3424", "kubernetes/kops#6342"],
   },
-  arms: { broken, control, fixed: [reserved, outside], myth: [otherServer] },
+  arms: { broken, control, fixed: [reserved, outside], myth: [otherServer, closeThem] },
 });
