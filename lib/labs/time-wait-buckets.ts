@@ -2,7 +2,7 @@
  * time-wait-buckets: above tcp_max_tw_buckets the kernel throws TIME_WAIT away. A cap, not a cure.
  *
  * TIME_WAIT sockets are small, but not free, so the kernel limits their number. A connection that ends above the limit is just
- * forgotten: no TIME_WAIT, no error, one line in the kernel's log at most. The ports are free at once, which looks like
+ * forgotten: no TIME_WAIT, no error, no line in the kernel's log, only a counter. The ports are free at once, which looks like
  * relief; what TIME_WAIT protects from (a lost last ACK, late segments in the next connection) is back.
  *
  * WATCH   TIME_WAIT stops at the limit while connections go on; TCPTimeWaitOverflow counts the rest
@@ -129,14 +129,16 @@ export default defineLab({
       "gets a RST, and may report an error for a connection that ended well; a delayed segment may enter a new " +
       "connection with the same 4-tuple. A limit that was lowered to fight TIME_WAIT does exactly this, all the time.",
     recognise: [
-      ["dmesg | grep 'time wait bucket table overflow'", "TCP: time wait bucket table overflow"],
-      ["nstat -az TcpExtTCPTimeWaitOverflow", "how many connections have been forgotten"],
+      [
+        "nstat -az TcpExtTCPTimeWaitOverflow",
+        "how many connections have been forgotten: the only trace; a line in the log is from the years of Linux 2.6",
+      ],
       ["states; sysctl net.ipv4.tcp_max_tw_buckets", "TIME_WAIT exactly at the limit"],
     ],
     symptoms: [
       "TIME_WAIT stops growing at a round number",
       "TcpExtTCPTimeWaitOverflow rises",
-      '"TCP: time wait bucket table overflow" in a log',
+      '"TCP: time wait bucket table overflow" in the log of an old kernel (2.6)',
     ],
     fix: [
       "Leave the limit where it is, or raise it: 262144 TIME_WAIT sockets cost about 60 MB.",
