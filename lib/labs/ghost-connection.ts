@@ -247,8 +247,8 @@ export default defineLab({
       ["ss -tan state syn-recv", "at the server: rows that ought to be long over"],
       ["ss -tln", "Recv-Q above Send-Q: the accept queue is full"],
       [
-        "nstat -az TcpExtListenOverflows TcpExtTCPReqQFullDrop",
-        "grows with each ACK and each piece of data that was dropped",
+        "nstat -az TcpExtListenOverflows TcpExtListenDrops",
+        "both grow with each ACK and each piece of data that was dropped",
       ],
       [
         "ss -tano state established",

@@ -188,7 +188,7 @@ export default defineLab({
       "when a timer has to notice. With a loss of one or two in a hundred a page over HTTP/2 can be slower than over six HTTP/1.1 connections. QUIC was made for " +
       "this: its streams are known to the layer that repairs losses.",
     recognise: [
-      ["nstat -az TcpExtTCPOFOQueue TcpExtTCPRcvCollapsed", "segments that came before their turn"],
+      ["nstat -az TcpExtTCPOFOQueue", "segments that came before their turn"],
       ["nstat -az TcpRetransSegs TcpExtTCPTimeouts", "losses at the sender"],
       ["ss -tin", "rcv_ooopack: packets out of order on this connection; retrans: at the sender"],
     ],
