@@ -224,7 +224,7 @@ export default defineLab({
       ["nstat -az TcpExtTCPSynRetrans", "at the client: SYNs that had to be repeated"],
     ],
     symptoms: [
-      "connect() takes 1, 3 or 7 seconds",
+      "connect() takes whole seconds: 1, 2, 3 ...",
       "many SYN_SENT on the client's side",
       "TcpExtListenOverflows and TcpExtListenDrops rise",
       "Recv-Q of a LISTEN row above its Send-Q",

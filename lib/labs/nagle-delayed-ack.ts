@@ -161,7 +161,7 @@ export default defineLab({
     see: "Each request takes 40 ms and more, while the machine is idle; written at once it takes a tenth of one.",
     why:
       "Two good ideas meet. The sender's kernel may have one small segment under way and keeps the next until the first is acknowledged (Nagle). " +
-      "The receiver's kernel waits up to 40 ms with an ACK, in case the program answers and the ACK can ride along (delayed ACK). " +
+      "The receiver's kernel waits with an ACK, 40 ms at least and 200 ms at most, in case the program answers and the ACK can ride along (delayed ACK). " +
       "With write, write, read the program cannot answer before it has the second half, and the second half cannot leave before the ACK.",
     recognise: [
       ["nstat -az TcpExtDelayedACKs", "at the receiver: rises with each request"],

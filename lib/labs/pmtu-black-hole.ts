@@ -6,7 +6,7 @@
  * large packet until it gives up.
  *
  * WATCH   Send-Q that stays, with timer:(on,...); TCPTimeouts at the sender; ICMP messages that somebody drops
- * CAVEAT  tcp_retries1 and tcp_retries2 are small here, so that a minute and a quarter of an hour become a second
+ * CAVEAT  tcp_retries1 and tcp_retries2 are small here, so that 3 s and a quarter of an hour become less than one second
  * NEEDS   nft and network namespaces: client, router and server are three hosts
  * SEE     tcp_mtu_probing() in net/ipv4/tcp_timer.c, ip_forward() in net/ipv4/ip_forward.c; RFC 1191, RFC 4821
  */
