@@ -2,14 +2,15 @@
  * syn-backlog: handshakes that never finish fill the SYN queue, and an honest client's SYN is dropped without a word.
  *
  * A SYN costs the server a small record (SYN_RECV) until the client's ACK comes or all repetitions of the SYN-ACK are used up:
- * 63 s by default. Spoofed senders never answer; neither do clients behind a firewall that eats SYN-ACKs. With SYN cookies
+ * after a minute by default, after some 7 s for old ones in a queue that is more than half full. Spoofed senders never answer; neither do clients behind a firewall that eats SYN-ACKs. With SYN cookies
  * the kernel keeps no record once the queue is full: it hides what it has to know in the number of its SYN-ACK.
  *
  * WATCH   SYN_RECV that stays at one number; ListenDrops without cookies, TCPReqQFullDoCookies with them
  * CAVEAT  two limits hold at once: that of listen(2), and tcp_max_syn_backlog, whose last quarter is kept for known peers
  * CAVEAT  whether listen(2) allows backlog or backlog + 1 records depends on the kernel's version: 6.18 has backlog + 1
  * NEEDS   nft
- * SEE     tcp_conn_request() in net/ipv4/tcp_input.c, inet_csk_reqsk_queue_is_full() in include/net/inet_connection_sock.h
+ * SEE     tcp_conn_request() in net/ipv4/tcp_input.c, inet_csk_reqsk_queue_is_full() in include/net/inet_connection_sock.h,
+ *         reqsk_timer_handler() in net/ipv4/inet_connection_sock.c
  */
 import type { Bench } from "../lab/bench.ts";
 import { between, exactly, type Expectation } from "../lab/claim.ts";
@@ -238,8 +239,9 @@ export default defineLab({
   story: {
     see: "Seven handshakes that never finish, and an honest client's connect() ends in ETIMEDOUT although the server has nothing to do.",
     why:
-      "Between SYN and ACK the server keeps a record of each handshake and repeats its SYN-ACK after 1, 2, 4, 8 and 16 s; only 63 s after the SYN is " +
-      "the record given up (tcp_synack_retries=5). There is room for as many as listen(2) allows, + 1, and without cookies also for no more than three quarters of " +
+      "Between SYN and ACK the server keeps a record of each handshake and repeats its SYN-ACK after 1, 2, 4, 8 and 16 s; 63 s after the SYN " +
+      "the record is given up (tcp_synack_retries=5). When more than half of the backlog is taken, and mostly by old records, the kernel gives these up " +
+      "after two repetitions, 7 s, so that a flood meets records that live 7 or 8 s, whether tcp_synack_retries is 5 or 2. There is room for as many as listen(2) allows, + 1, and without cookies also for no more than three quarters of " +
       "tcp_max_syn_backlog, + 1. Beyond that SYNs are dropped in silence. A few dozen forged packets per second are enough. With tcp_syncookies=1 the " +
       "server answers all the same, but keeps nothing: address, port and time are in the sequence number that the client has to acknowledge. What is lost are " +
       "options for which there is no room (window scale and SACK survive in the time stamp).",
@@ -269,7 +271,6 @@ export default defineLab({
     fix: [
       "Leave tcp_syncookies at 1; 2 (always) is for tests.",
       "Raise three limits together: the backlog of listen() (in Node server.listen({ backlog })), net.core.somaxconn, tcp_max_syn_backlog.",
-      "tcp_synack_retries=2 gives a record up after 7 s instead of 63.",
       "If most cookies come back it is no attack but a server that gets more connections than it was made for: see accept-queue-overflow.",
     ],
     needs: ["nft (package nftables), to lose packets"],
