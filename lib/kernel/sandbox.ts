@@ -12,6 +12,7 @@ import { networkInterfaces } from "node:os";
 import { NeedsError } from "./errors.ts";
 import { diesWithParent } from "./process.ts";
 import { readSysctl } from "./sysctl.ts";
+import { needTool, searchPath } from "./tools.ts";
 
 /** How private the network is. The first that works is taken; `here` only when it is asked for. */
 export type Rung = "user-namespace" | "root-namespace" | "here";
@@ -31,9 +32,15 @@ export const SANDBOX_VARIABLE = "TCP_FAILURE_LAB_NETNS";
  */
 const ROOT_MAPS_TO = 1000;
 
-/** The command line that runs `argv` in a fresh sandbox of this kind; `here` makes none. All of it dies with this process. */
+/**
+ * The command line that runs `argv`, with the whole search path, in a fresh sandbox of this kind; `here` makes none. All of it dies with
+ * this process. Throws NeedsError without the tools for it.
+ */
 export function sandboxCommand(rung: Rung, argv: readonly string[]): readonly string[] {
-  if (rung === "here") return diesWithParent(argv);
+  needTool("setpriv", "util-linux");
+  const inside = ["env", `PATH=${searchPath()}`, ...argv];
+  if (rung === "here") return diesWithParent(inside);
+  needTool("unshare", "util-linux");
   const uid = process.getuid?.() ?? 0;
   const gid = process.getgid?.() ?? 0;
   const user = [
@@ -46,7 +53,7 @@ export function sandboxCommand(rung: Rung, argv: readonly string[]): readonly st
   return diesWithParent([
     ...["unshare", ...(rung === "user-namespace" ? user : [])],
     ...["--net", "--pid", "--fork", "--mount-proc", "--kill-child", "--"],
-    ...["sh", "-c", SMALL_TABLE, "sh", ...argv],
+    ...["sh", "-c", SMALL_TABLE, "sh", ...inside],
   ]);
 }
 
@@ -69,15 +76,15 @@ exec unshare --net -- sh -c '
 
 /**
  * The best rung that this machine allows, found by trying. Throws NeedsError, naming what is missing and the ways out,
- * when there is none.
+ * when there is none; `without` says what the caller can do without a private network, such as a flag for that.
  */
-export async function findRung(): Promise<Rung> {
+export async function findRung(without?: string): Promise<Rung> {
   const user = await attempt("user-namespace");
   if (user === "works") return "user-namespace";
   const isRoot = process.getuid?.() === 0;
   const root = isRoot ? await attempt("root-namespace") : undefined;
   if (root === "works") return "root-namespace";
-  throw new NeedsError(noSandbox(user));
+  throw new NeedsError(noSandbox(user, without));
 }
 
 async function attempt(rung: Rung): Promise<string> {
@@ -90,13 +97,12 @@ async function attempt(rung: Rung): Promise<string> {
   return failed ? stderr.trim() || (originalMessage ?? "failed") : "works";
 }
 
-function noSandbox(reason: string): string {
+function noSandbox(reason: string, without?: string): string {
   return [
     `no private network can be made here: ${reason}`,
     ...causes(),
     "Ways out: run it as root (sudo); in a container, allow it (docker run --security-opt seccomp=unconfined",
-    "--security-opt systempaths=unconfined); or --here, which uses this machine's own network, changes no parameter",
-    "and skips what would need one.",
+    `--security-opt systempaths=unconfined)${without === undefined ? "." : `; or ${without}`}`,
   ].join("\n  ");
 }
 

@@ -5,8 +5,9 @@
  * command line, and /proc is searched for that.
  */
 import { readFileSync, statSync } from "node:fs";
-import { allPids, commandLine } from "./process.ts";
+import { allPids, commandLine, diesWithParent } from "./process.ts";
 import { networkNamespace, SANDBOX_VARIABLE } from "./sandbox.ts";
+import { needTool, searchPath } from "./tools.ts";
 
 /** The mark: the first argument of a sandbox shell's first program. Whatever makes the sandbox carries it further behind. */
 export const SHELL_MARK = "--tcp-failure-lab-shell";
@@ -37,12 +38,15 @@ function isElsewhere(pid: number, own: string): boolean {
   }
 }
 
-/** The command line that runs `argv` inside the sandbox of `pid`, in the present folder. */
+/** The command line that runs `argv` inside the sandbox of `pid`, in the present folder. Throws NeedsError without the tool for it. */
 export function joinCommand(pid: number, argv: readonly string[]): readonly string[] {
+  needTool("nsenter", "util-linux");
+  const environment = [`${SANDBOX_VARIABLE}=${networkNamespace(pid)}`, `PATH=${searchPath()}`];
   return [
     ...["nsenter", `--target=${pid}`, ...userNamespaceFlags(pid)],
     ...["--mount", "--net", "--pid", `--wd=${process.cwd()}`, "--"],
-    ...["env", `${SANDBOX_VARIABLE}=${networkNamespace(pid)}`, ...argv],
+    // nsenter waits for its child, and would leave it behind when it is killed.
+    ...diesWithParent(["env", ...environment, ...argv]),
   ];
 }
 

@@ -1,11 +1,26 @@
 /** tools: which programs are installed. */
 import { accessSync, constants } from "node:fs";
 import { delimiter, join } from "node:path";
+import { NeedsError } from "./errors.ts";
 
-/** Is there an executable of this name on the PATH, or at this path? */
+/** Where nft, ip, tc and sysctl lie. Debian leaves these folders out of an ordinary user's PATH; in a sandbox such a user may call them. */
+const SYSTEM_FOLDERS = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/** The PATH of this process, and behind it the system's folders that it lacks. */
+export function searchPath(): string {
+  const folders = (process.env["PATH"] ?? "").split(delimiter);
+  return [...new Set([...folders, ...SYSTEM_FOLDERS])].join(delimiter);
+}
+
+/** Throws NeedsError, naming the Debian package, unless there is an executable of this name. */
+export function needTool(name: string, fromPackage: string): void {
+  if (!hasTool(name)) throw new NeedsError(`${name} is not installed (package ${fromPackage})`);
+}
+
+/** Is there an executable of this name on the search path, or at this path? */
 export function hasTool(name: string): boolean {
   if (name.includes("/")) return isExecutable(name);
-  return (process.env["PATH"] ?? "")
+  return searchPath()
     .split(delimiter)
     .some((folder) => isExecutable(join(folder, name)));
 }

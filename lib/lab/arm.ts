@@ -2,6 +2,7 @@
  * arm: runs one arm, inside its sandbox. The runner starts it as a program of its own; it answers with lines of JSON.
  */
 import { writeSync } from "node:fs";
+import { NeedsError } from "../kernel/errors.ts";
 import { enterSandbox, networkNamespace, type Rung } from "../kernel/sandbox.ts";
 import { totalOf } from "../sockets/record.ts";
 import { Bench, SkipArm } from "./bench.ts";
@@ -71,7 +72,9 @@ export async function armMain(): Promise<never> {
   try {
     await runArm(JSON.parse(process.argv[2] ?? "{}") as ArmOrder);
   } catch (error) {
-    if (error instanceof SkipArm) emit({ event: "skipped", reason: error.message });
+    // What this machine lacks is no failure of the lab.
+    if (error instanceof SkipArm || error instanceof NeedsError)
+      emit({ event: "skipped", reason: error.message });
     else emit({ event: "failed", reason: error instanceof Error ? error.message : String(error) });
   }
   process.exit(0);

@@ -58,7 +58,7 @@ export class Host {
   command(file: string, args: readonly string[], input = ""): string {
     const [first = file, ...rest] = [...this.through, file, ...args];
     const { status, stdout, stderr } = spawnSync(first, rest, { input, encoding: "utf8" });
-    const said = (stderr as string | null)?.trim().split("\n", 1).join("") ?? "not found";
+    const said = (stderr as string | null)?.trim().split("\n", 1).join("") ?? `no ${first}`;
     this.#bench.need(status === 0, `${file} ${args.join(" ")} does not work here: ${said}`);
     return stdout;
   }
@@ -113,6 +113,7 @@ export async function withHosts(
   work: (here: Host, others: readonly Host[]) => Promise<void>,
 ): Promise<void> {
   bench.need(isInSandbox(), "needs hosts of its own; --here has only this machine");
+  bench.need(hasTool("nsenter"), "needs nsenter to enter hosts (package util-linux)");
   bench.need(hasTool("ip"), "needs ip to connect hosts (package iproute2)");
   const others: Host[] = [];
   try {

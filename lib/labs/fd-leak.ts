@@ -11,7 +11,7 @@
  * SEE     uv__emfile_trick() in libuv's src/unix/stream.c; tcp_fin() in net/ipv4/tcp_input.c
  */
 import { freeDescriptors } from "../kernel/process.ts";
-import { hasTool } from "../kernel/tools.ts";
+import { hasTool, needTool } from "../kernel/tools.ts";
 import type { Bench } from "../lab/bench.ts";
 import { atLeast } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
@@ -25,6 +25,7 @@ const WATCH_MS = 300;
 type Params = { readonly limit: number; readonly clients: number };
 
 function limited(limit: number): readonly string[] {
+  needTool("prlimit", "util-linux");
   return ["prlimit", `--nofile=${limit}:${limit}`];
 }
 

@@ -10,6 +10,7 @@
  * SEE     epoll(7); uv__io_poll() in libuv's src/unix/linux.c
  */
 import { descriptorLimit, processStatus } from "../kernel/process.ts";
+import { needTool } from "../kernel/tools.ts";
 import type { Bench } from "../lab/bench.ts";
 import { atLeast, atMost } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
@@ -87,6 +88,7 @@ async function outOfDescriptors(
   { env = [], host = "127.0.0.1", look }: Variation = {},
 ): Promise<void> {
   await bench.server();
+  needTool("prlimit", "util-linux");
   const through = ["env", ...env, "prlimit", `--nofile=${limit}:${limit}`];
   const trial = bench.start("client", ["--host", host, "--leave", "abandon"], { through });
   await bench.until(
