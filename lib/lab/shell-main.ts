@@ -1,12 +1,16 @@
 /** shell-main: the first process of a sandbox shell: prepares the network, then runs the shell and waits for its end. */
 import { execa } from "execa";
+import { NeedsError } from "../kernel/errors.ts";
 import { enterSandbox } from "../kernel/sandbox.ts";
 import { writeSysctl } from "../kernel/sysctl.ts";
-import { FRIENDLY } from "./shell.ts";
+import { exitCodeOf, FRIENDLY } from "./shell.ts";
 
 process.on("SIGINT", () => undefined); // Ctrl-C is for what runs in the shell.
-await enterSandbox();
+await enterSandbox().catch((error: unknown) => {
+  if (!(error instanceof NeedsError)) throw error;
+  process.stderr.write(`lab: ${error.message} [${error.code}]\n`);
+  process.exit(2);
+});
 for (const [name, value] of Object.entries(FRIENDLY)) writeSysctl(name, value);
 const [, , , file = "/bin/sh", ...args] = process.argv;
-const { exitCode } = await execa(file, args, { stdio: "inherit", reject: false });
-process.exit(exitCode ?? 1);
+process.exit(exitCodeOf(await execa(file, args, { stdio: "inherit", reject: false })));

@@ -4,10 +4,12 @@
  * The first call makes the sandbox; calls from further terminals join it. It ends with the first shell, and everything in it.
  */
 import { existsSync } from "node:fs";
+import { constants } from "node:os";
 import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { findRung, RUNGS, sandboxCommand } from "../kernel/sandbox.ts";
 import { findShell, joinCommand, SHELL_MARK } from "../kernel/shell.ts";
+import { searchPath } from "../kernel/tools.ts";
 import { partCommand } from "./program.ts";
 
 /** Settings of the sandbox, told to the user when it opens. */
@@ -17,41 +19,55 @@ export const FRIENDLY = {
 } as const;
 
 /** The part of a command's Io that is needed here. */
-type Terminal = { readonly err: (text: string) => void; readonly leaveSignalsToChild: () => void };
+type Terminal = {
+  readonly err: (text: string) => void;
+  readonly leaveSignalsToChild: () => void;
+  readonly signal: AbortSignal;
+};
 
 /**
  * Runs `words`, or an interactive shell, in the user's sandbox; makes it first where there is none. Alone: in a new one, which nobody
- * joins. Returns the exit code.
+ * joins. Returns its exit code: 127 when there is no such command, 128 + n when signal n has ended it.
  */
 export async function enterShell(
   words: readonly string[],
   terminal: Terminal,
   isAlone = false,
 ): Promise<number> {
-  const argv = words.length > 0 ? words : [process.env["SHELL"] ?? "/bin/sh"];
+  const path = [...shortNames(), searchPath()].join(":");
+  const argv = ["env", `PATH=${path}`, ...(words.length > 0 ? words : [userShell()])];
   const existing = isAlone ? undefined : findShell();
   terminal.leaveSignalsToChild();
   if (existing !== undefined) {
     terminal.err("lab shell: joining the sandbox that is open. It ends with its first shell.");
-    return attached(joinCommand(existing, argv));
+    return attached(joinCommand(existing, argv), terminal.signal);
   }
   const rung = await findRung();
   terminal.err(`lab shell: ${RUNGS[rung]}: 1,000 ports, tcp_tw_reuse=0.`);
   if (!isAlone)
     terminal.err("make shell in further terminals joins it. exit ends it, and all in it.");
   const mark = isAlone ? "--alone" : SHELL_MARK;
-  return attached(sandboxCommand(rung, [...partCommand("shell-main"), mark, ...argv]));
+  const command = sandboxCommand(rung, [...partCommand("shell-main"), mark, ...argv]);
+  return attached(command, terminal.signal);
 }
 
-async function attached(command: readonly string[]): Promise<number> {
+async function attached(command: readonly string[], cancelSignal: AbortSignal): Promise<number> {
   const [file = "", ...args] = command;
-  const env = {
-    // A make in there is not the child of the make that may have started this.
-    ...{ MAKELEVEL: undefined, MAKEFLAGS: undefined, MFLAGS: undefined },
-    PATH: [...shortNames(), process.env["PATH"]].join(":"),
-  };
-  const { exitCode, signal } = await execa(file, args, { stdio: "inherit", reject: false, env });
-  return exitCode ?? (signal === undefined ? 1 : 130);
+  // A make in there is not the child of the make that may have started this.
+  const env = { MAKELEVEL: undefined, MAKEFLAGS: undefined, MFLAGS: undefined };
+  // unshare and nsenter leave gentler signals to what they have started.
+  const how = { cancelSignal, killSignal: "SIGKILL", stdio: "inherit", reject: false } as const;
+  return exitCodeOf(await execa(file, args, { ...how, env }));
+}
+
+/** The exit code of a child, as a shell has it: 128 + n when signal n has ended it. */
+export function exitCodeOf(child: { exitCode?: number; signal?: NodeJS.Signals }): number {
+  const { exitCode, signal } = child;
+  return exitCode ?? (signal === undefined ? 1 : 128 + constants.signals[signal]);
+}
+
+function userShell(): string {
+  return process.env["SHELL"] ?? "/bin/sh";
 }
 
 /** The folder where our programs go by short names (`server`, `bomb`), where there is one: in a clone that was built. */
