@@ -53,6 +53,8 @@ export class Bench {
   readonly #countersAtStart: Counters = readCounters();
   readonly #sampler: Sampler;
   readonly #open = new Set<string>();
+  /** Counters read since the last claim, and their increase. */
+  readonly #read = new Map<string, number>();
   #nextPort = FIRST_PORT;
   readonly #programs: (Running | Script)[] = [];
   readonly #servers: RunningServer[] = [];
@@ -91,8 +93,22 @@ export class Bench {
     return {
       measured: (value, explanation) => {
         this.#open.delete(text);
-        this.#emit({ event: "claim", claim: checkClaim(prediction, value, explanation) });
+        this.#emit({
+          event: "claim",
+          claim: checkClaim(prediction, value, explanation ?? this.#others()),
+        });
+        this.#read.clear();
       },
+    };
+  }
+
+  /** Outside a sandbox a counter that was read for a claim has counted everybody's connections, not only the arm's. */
+  #others(): Explanation | undefined {
+    if (this.#rung !== "here" || this.#read.size === 0) return undefined;
+    return {
+      counter: [...this.#read.keys()].join(" + "),
+      value: [...this.#read.values()].reduce((sum, count) => sum + count, 0),
+      because: "with --here other programs of this machine count too",
     };
   }
 
@@ -190,7 +206,9 @@ export class Bench {
 
   /** A kernel counter's increase since the arm began. Throws a RangeError for a name that this kernel does not have. */
   counted(name: string): number {
-    return counter(readCounters(), name) - counter(this.#countersAtStart, name);
+    const increase = counter(readCounters(), name) - counter(this.#countersAtStart, name);
+    this.#read.set(name, increase);
+    return increase;
   }
 
   /**

@@ -28,6 +28,12 @@ describe("checkClaim", () => {
     expect(checkClaim({ text: "t", expected: exactly(1000) }, 995, resets).held).toBe(false);
   });
 
+  it("accepts what lies beyond a bound only as far as the counter goes", () => {
+    const prediction = { text: "t", expected: atMost(10) };
+    expect(checkClaim(prediction, 14, resets)).toMatchObject({ held: true, explained: resets });
+    expect(checkClaim(prediction, 15, resets).held).toBe(false);
+  });
+
   it.each([
     [atLeast(3), 3, true, "at least 3"],
     [atLeast(3), 2, false, "at least 3"],

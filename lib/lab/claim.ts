@@ -88,11 +88,8 @@ function matches(expected: Expectation, measured: number | string): boolean {
 }
 
 function isWithin(expected: Expectation, measured: number | string, slack: number): boolean {
-  if (
-    expected.kind !== "exactly" ||
-    typeof measured !== "number" ||
-    typeof expected.value !== "number"
-  )
-    return false;
-  return Math.abs(measured - expected.value) <= slack;
+  if (typeof measured !== "number") return false;
+  if (expected.kind === "between")
+    return measured >= expected.low - slack && measured <= expected.high + slack;
+  return typeof expected.value === "number" && Math.abs(measured - expected.value) <= slack;
 }
