@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { setTimeout as pauseMs } from "node:timers/promises";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { join } from "node:path";
@@ -29,6 +30,10 @@ function sandboxed(): string[] {
       return [];
     }
   });
+}
+
+function leave(this: Socket): void {
+  this.on("error", () => undefined).destroy();
 }
 
 /** Processes that it has started, and those that they have. */
@@ -71,6 +76,10 @@ describe("lab list and explain", () => {
     [["run"], "needs names of labs"],
     [["frobnicate"], "unknown command"],
     [["run", "ulimit", "--soft", "few"], "--soft: expected a whole number"],
+    [["run", "port-in-use", "--ports", "23"], "--ports: expected a multiple of 2 from 2 to 2000"],
+    [["run", "ports", "--ports", "1001"], "--ports: expected a multiple of 2"],
+    [["run", "reset-close", "--kib", "1"], "--kib: expected a whole number from 128 to 1024"],
+    [["run", "--all", "--kib", "512"], "unknown flag --kib"],
     [["run", "ulimit", "--size", "3"], "unknown flag --size; here there are: --soft, --hard"],
     [["run", "ulimit", "--arm", "left"], "expected one of all, broken"],
   ])("refuses %j with exit code 2", async (flags, reason) => {
@@ -208,7 +217,7 @@ describe("lab run", () => {
 
   it("skips with --here what would need a parameter changed, and changes none", async () => {
     const before = readFileSync("/proc/sys/net/ipv4/ip_local_port_range", "utf8");
-    const { stdout } = await run("lab", [
+    const { code, stdout, stderr } = await run("lab", [
       "run",
       "time-wait-exhaustion",
       "--arm",
@@ -219,7 +228,26 @@ describe("lab run", () => {
     const [arm] = labs(stdout)[0]!.arms;
     expect(arm!.verdict).toBe("skipped");
     expect(arm!.reason).toContain("--here changes no parameter");
+    expect(code).toBe(2);
+    expect(stderr).toContain("every arm was skipped: needs net.ipv4.ip_local_port_range");
     expect(readFileSync("/proc/sys/net/ipv4/ip_local_port_range", "utf8")).toBe(before);
+  });
+
+  it("explains with --here a counter that other programs have moved", async () => {
+    const server = createServer((socket) => socket.resume().on("error", () => undefined));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as AddressInfo;
+    const others = setInterval(() => connect(port, "127.0.0.1").on("connect", leave), 5);
+    const flags = ["run", "ulimit", "--arm", "control", "--here", "--json"];
+    const { code, stdout } = await run("lab", flags);
+    clearInterval(others);
+    server.close();
+    expect(labs(stdout)[0]!.arms[0]!.claims.at(-1)).toMatchObject({
+      text: "handshakes that the program never saw",
+      held: true,
+      explained: { counter: "TcpPassiveOpens" },
+    });
+    expect(code).toBe(0);
   });
 
   it("claims no proof with --here, where the network is everybody's", async () => {
@@ -266,6 +294,21 @@ describe("the ladder of sandboxes", () => {
     for (const way of ["sudo", "docker", "--here"]) expect(stderr).toContain(way);
   });
 
+  it("advises no --here where a command has none", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const words = ["shell", "--alone", "--", "true"];
+    const { code, stderr } = await run("lab", words, { through: ordinary });
+    expect(code).toBe(2);
+    expect(stderr).toContain("Ways out: run it as root");
+    expect(stderr).not.toContain("--here");
+  });
+
+  it("names a tool that is not installed, and its package", async () => {
+    const { code, stdout, stderr } = await run("lab", flags, { env: { PATH: "/nowhere" } });
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toBe("lab: setpriv is not installed (package util-linux) [TFL_NEEDS]\n");
+  });
+
   it("shows with --here what needs no parameter, also where nothing else is possible", async (test) => {
     test.skip(cannotSandbox !== undefined, cannotSandbox);
     const { stdout } = await run("lab", [...flags, "--here"], { through: ordinary });
@@ -293,10 +336,50 @@ describe("lab shell", () => {
     expect(netns).not.toBe(networkNamespace());
   });
 
-  it("hands the command's exit code on", async (test) => {
+  it("hands the command's exit code on, and the signal that ended it as 128 + n", async (test) => {
     test.skip(cannotSandbox !== undefined, cannotSandbox);
     expect((await run("lab", ["shell", "--", "sh", "-c", "exit 23"])).code).toBe(23);
+    expect((await run("lab", ["shell", "--", "sh", "-c", "kill -USR1 $$"])).code).toBe(138);
   });
+
+  it("says which command is not there, and ends with 127", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const { code, stderr } = await run("lab", ["shell", "--", "no-such-command"]);
+    expect(code).toBe(127);
+    expect(stderr).toContain("no-such-command");
+  });
+
+  it("finds the system's tools for a user whose PATH has no sbin", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const words = ["shell", "--alone", "--", "sh", "-c", "echo $PATH"];
+    const { stdout } = await run("lab", words, { env: { PATH: "/usr/bin:/bin:/sbin" } });
+    expect(stdout).toMatch(/\/usr\/bin:\/bin:\/sbin:\/usr\/local\/sbin:\/usr\/sbin\n$/);
+  });
+
+  it.for([
+    ["SIGTERM", 143],
+    ["SIGHUP", 129],
+  ] as const)(
+    "ends with its command, and those who joined, at %s",
+    async ([signal, code], test) => {
+      test.skip(cannotSandbox !== undefined, cannotSandbox);
+      const words = ["shell", "--", "sh", "-c", "echo here; exec sleep 60"];
+      const first = start("lab", words);
+      await until(first.stdout, (text) => text === "here\n");
+      const second = start("lab", words);
+      await until(second.stdout, (text) => text === "here\n");
+      const inside = descendants(second.pid);
+      second.child.kill(signal);
+      expect((await second.finished).code).toBe(code);
+      await until(
+        () => inside.filter((pid) => commandLine(pid).length > 0),
+        (left) => left.length === 0,
+      );
+      first.child.kill(signal);
+      expect((await first.finished).code).toBe(code);
+      await until(sandboxed, (processes) => processes.length === 0);
+    },
+  );
 
   it("is joined by a second call, so that server and bomb meet; the bomb fills all 1,000 ports", async (test) => {
     test.skip(cannotSandbox !== undefined, cannotSandbox);

@@ -14,15 +14,20 @@ import {
   integer,
   optional,
   toggle,
+  type Check,
   type Flags,
   type Values,
 } from "../lib/cli/flags.ts";
 import type { Io } from "../lib/cli/io.ts";
 import { command, main, UsageError } from "../lib/cli/main.ts";
-import type { Lab } from "../lib/lab/index.ts";
+import type { Lab, LabResult } from "../lib/lab/index.ts";
+import type { Parameter } from "../lib/lab/parameters.ts";
 
 /** In the order in which the demo tells them. */
 const DEMO = ["time-wait-exhaustion", "fd-leak", "ulimit", "multiplex"];
+
+const WITHOUT =
+  "--here, which uses this machine's own network,\n  changes no parameter and skips what would need one.";
 
 const runFlags = {
   all: toggle({ about: "Run every lab" }),
@@ -50,11 +55,25 @@ async function parameterFlags(labs: readonly Lab[]): Promise<Flags> {
   const { parametersOf } = await import("../lib/lab/parameters.ts");
   const group = `Parameters of ${labs.length === 1 ? labs[0]?.name : "these labs"}`;
   return Object.fromEntries(
-    parametersOf(labs).map(({ name, about, fallback, low, high }) => [
-      name,
-      optional(integer(low, high), { about, metavar: "N", defaultText: fallback, group }),
+    parametersOf(labs).map((parameter) => [
+      parameter.name,
+      optional(valueOf(parameter), {
+        about: parameter.about,
+        metavar: "N",
+        defaultText: parameter.fallback,
+        group,
+      }),
     ]),
   );
+}
+
+/** The check of a parameter's value. */
+function valueOf({ low, high, multipleOf }: Parameter): Check<number> {
+  return (text) => {
+    const value = integer(low, high)(text);
+    if (value % multipleOf === 0) return value;
+    throw new Error(`expected a multiple of ${multipleOf} from ${low} to ${high}, got ${value}`);
+  };
 }
 
 const list = command({
@@ -155,7 +174,7 @@ async function runThem(
       import("../lib/report/index.ts"),
     ]);
   const labs = await load(words);
-  const rung = values.here ? "here" : await findRung();
+  const rung = values.here ? "here" : await findRung(WITHOUT);
   const format = values.json ? "json" : values.format;
   const isTold = format === "text" && values.jobs === 1 && values.repeat === 1;
   if (format === "text") io.err(`lab: ${labs.length} lab(s) in ${RUNGS[rung]}. Ctrl-C to stop.`);
@@ -183,7 +202,17 @@ async function runThem(
     if (values.short)
       io.out("Further fixes of each: make lab NAME=..., or make labs for everything.");
   } else io.out(report.formatted(results, format));
-  return results.some((result) => result.verdict === "failed") ? 1 : 0;
+  if (results.some((result) => result.verdict === "failed")) return 1;
+  return saidIfAllSkipped(results, io) ? 2 : 0;
+}
+
+/** Has no arm shown anything? Then whoever reads only the exit code has to know. */
+function saidIfAllSkipped(results: readonly LabResult[], io: Io): boolean {
+  const arms = results.flatMap((result) => result.arms);
+  if (arms.length === 0 || arms.some(({ verdict }) => verdict !== "skipped")) return false;
+  const reasons = [...new Set(arms.map(({ reason = "" }) => reason))];
+  io.err(`lab: nothing could be shown, every arm was skipped: ${reasons.join("; ")}`);
+  return true;
 }
 
 /** Which arms are to run. */

@@ -15,11 +15,14 @@ export const TAGS = {
 /** One of them. */
 export type Tag = keyof typeof TAGS;
 
-/** A whole number that a user may change: its default, its meaning, unit included, and what it may be; else 1 to 100,000. */
+/**
+ * A whole number that a user may change: its default, its meaning, unit included, and what it may be: a range, and what it has to be a
+ * multiple of. Else 1 to 100,000.
+ */
 export type Param = readonly [
   fallback: number,
   about: string,
-  range?: readonly [low: number, high: number],
+  range?: readonly [low: number, high: number, multipleOf?: number],
 ];
 
 /** Name to parameter. The name is that of a flag: `--ports`. */

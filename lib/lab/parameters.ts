@@ -10,14 +10,15 @@ export type Parameter = {
   /** What all of these labs can do with. */
   readonly low: number;
   readonly high: number;
+  readonly multipleOf: number;
 };
 
 const ANY = [1, 100_000] as const;
 
-/** The parameters of these labs, each name once. */
+/** The parameters of these labs, each name once; without those of which no value suits all of them. */
 export function parametersOf(labs: readonly Lab[]): readonly Parameter[] {
   const names = new Set(labs.flatMap(({ params }) => Object.keys(params)));
-  return [...names].map((name) => {
+  const all = [...names].map((name) => {
     const theirs = labs.map(({ params }) => params[name]).filter((param) => param !== undefined);
     const ranges = theirs.map(([, , range = ANY]) => range);
     const fallbacks = new Set(theirs.map(([fallback]) => `${fallback}`));
@@ -28,8 +29,10 @@ export function parametersOf(labs: readonly Lab[]): readonly Parameter[] {
       fallback: fallbacks.size === 1 ? [...fallbacks].join("") : "each its own",
       low: Math.max(...ranges.map(([low]) => low)),
       high: Math.min(...ranges.map(([, high]) => high)),
+      multipleOf: Math.max(...ranges.map(([, , multipleOf = 1]) => multipleOf)),
     };
   });
+  return all.filter(({ low, high }) => low <= high);
 }
 
 /** The values with which a lab runs: those given, as far as it has such parameters, and its defaults. */

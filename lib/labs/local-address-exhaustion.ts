@@ -128,7 +128,14 @@ export default defineLab({
   name: "local-address-exhaustion",
   summary: "bind before connect: one connection per port, then EADDRINUSE",
   tags: ["ports"],
-  params: { ports: [64, "size of the ephemeral port range; the default of Linux is 28232"] },
+  // connect() searches an even number of ports: `remaining &= ~1U` in __inet_hash_connect().
+  params: {
+    ports: [
+      64,
+      "size of the ephemeral port range, even; the default of Linux is 28232",
+      [2, 2_000, 2],
+    ],
+  },
   story: {
     see: "With localAddress each local port serves one connection, whatever its destination; the next attempt fails with EADDRINUSE.",
     why:

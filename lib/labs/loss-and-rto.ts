@@ -218,7 +218,7 @@ export default defineLab({
   summary:
     "one lost packet costs 200 ms when nothing comes behind it, and more when it is lost again",
   tags: ["data"],
-  params: { messages: [23, "messages of ten bytes"] },
+  params: { messages: [23, "messages of ten bytes", [10, 200]] },
   story: {
     see: "Every fifth packet is lost and every byte arrives. But each loss takes 200 ms in request-and-answer traffic, and nothing at all in a stream.",
     why:

@@ -156,7 +156,7 @@ export default defineLab({
   name: "nagle-delayed-ack",
   summary: "a request in two small writes takes 40 ms: Nagle waits for a delayed ACK",
   tags: ["data"],
-  params: { requests: [29, "requests, one after the other"] },
+  params: { requests: [29, "requests, one after the other", [23, 1_000]] },
   story: {
     see: "Each request takes 40 ms and more, while the machine is idle; written at once it takes a tenth of one.",
     why:

@@ -172,7 +172,14 @@ export default defineLab({
   name: "port-in-use",
   summary: "EADDRINUSE although nobody listens: an outgoing connection has the port",
   tags: ["ports"],
-  params: { ports: [64, "size of the ephemeral port range; the default of Linux is 28232"] },
+  // connect() searches an even number of ports: `remaining &= ~1U` in __inet_hash_connect().
+  params: {
+    ports: [
+      64,
+      "size of the ephemeral port range, even; the default of Linux is 28232",
+      [2, 2_000, 2],
+    ],
+  },
   story: {
     see: "listen() fails with EADDRINUSE, and no listener is to be found: the port is the local end of somebody's outgoing connection.",
     why:

@@ -184,7 +184,7 @@ export default defineLab({
   name: "reset-before-accept",
   summary: "accept() returns connections that the client has reset already",
   tags: ["queues"],
-  params: { clients: [23, "clients that connect and reset"] },
+  params: { clients: [23, "clients that connect and reset", [1, 511]] },
   story: {
     see: "23 connections are in the accept queue, none of them is in the socket table. accept() succeeds 23 times; in Node remoteAddress is undefined.",
     why:

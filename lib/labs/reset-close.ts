@@ -218,7 +218,11 @@ export default defineLab({
   tags: ["closing"],
   params: {
     clients: [23, "connections"],
-    kib: [256, "KiB that each client writes; more than the peer's kernel takes unread"],
+    kib: [
+      256,
+      "KiB that each client writes; more than the peer's kernel takes unread",
+      [128, 1_024],
+    ],
   },
   story: {
     see: "No TIME_WAIT at all; the server gets the first part of each upload and then, on Node 20 and 22, the end, as if that were all; on Node 24 ECONNRESET.",

@@ -18,11 +18,15 @@ import type { SocketRecord } from "../sockets/record.ts";
 
 const FIRST_PORT = 40_000;
 const MESSAGE = "hello";
+/** Attempts for each port of the range: each hits one port of every second, so that all of them miss once in 10^8 runs. */
+const ENOUGH = 10;
 
 type Params = { readonly ports: number; readonly attempts: number };
 
 /** The world made small: with 28,232 ports it takes some ten thousand attempts. */
-function shrinkPorts(bench: Bench, ports: number): number {
+function shrinkPorts(bench: Bench, { ports, attempts }: Params): number {
+  const enough = ENOUGH * ports;
+  bench.need(attempts >= enough, `${attempts} attempts may miss: ${ports} ports need ${enough}`);
   bench.sysctl("net.ipv4.ip_local_port_range", `${FIRST_PORT} ${FIRST_PORT + ports - 1}`);
   // The kernel tries even distances from the start of the range first, and the others only when those are all in use.
   return FIRST_PORT + 2 * Math.floor(ports / 4);
@@ -62,7 +66,7 @@ function selfConnected(rows: readonly SocketRecord[]): number {
 const broken = {
   about: "a dead port inside the ephemeral range: after some attempts it answers",
   run: async (bench: Bench, { ports, attempts }: Params) => {
-    const port = shrinkPorts(bench, ports);
+    const port = shrinkPorts(bench, { ports, attempts });
     bench.say(
       `Nobody listens on port ${port}. A client tries again and again; the range holds ${ports} ports.`,
     );
@@ -106,7 +110,7 @@ async function neverConnects(bench: Bench, port: number, attempts: number): Prom
 const control = {
   about: "a dead port outside the range: refused every time",
   run: async (bench: Bench, { ports, attempts }: Params) => {
-    shrinkPorts(bench, ports);
+    shrinkPorts(bench, { ports, attempts });
     await neverConnects(bench, FIRST_PORT - 1, attempts);
   },
 };
@@ -114,7 +118,7 @@ const control = {
 const reserved = {
   about: "ip_local_reserved_ports: the kernel never chooses the service's port",
   run: async (bench: Bench, { ports, attempts }: Params) => {
-    const port = shrinkPorts(bench, ports);
+    const port = shrinkPorts(bench, { ports, attempts });
     bench.sysctl("net.ipv4.ip_local_reserved_ports", port);
     await neverConnects(bench, port, attempts);
   },
@@ -123,7 +127,7 @@ const reserved = {
 const check = {
   about: "a client that looks whom it is connected to, and hangs up on itself",
   run: async (bench: Bench, { ports, attempts }: Params) => {
-    const port = shrinkPorts(bench, ports);
+    const port = shrinkPorts(bench, { ports, attempts });
     await withSockets(async (own) => {
       const found = bench.predict("self-connections found out", 1);
       const left = bench.predict("sockets that are connected to themselves", 0);
@@ -151,7 +155,7 @@ const answerCheck = {
   about:
     "a health check that wants an answer, not only a connection: it hears itself, and is content",
   run: async (bench: Bench, { ports, attempts }: Params) => {
-    const port = shrinkPorts(bench, ports);
+    const port = shrinkPorts(bench, { ports, attempts });
     const answer = bench.predict("the answer to the check", MESSAGE, "its own words");
     const passive = bench.predict("handshakes accepted (TcpPassiveOpens)", 0, "nobody listens");
     const same = bench.predict("sockets that are connected to themselves", 1);
@@ -176,8 +180,8 @@ export default defineLab({
   summary: "a client that retries a dead local port ends up connected to itself",
   tags: ["ports", "handshakes"],
   params: {
-    ports: [16, "size of the ephemeral port range; the default of Linux is 28232"],
-    attempts: [2000, "attempts at most"],
+    ports: [16, "size of the ephemeral port range; the default of Linux is 28232", [2, 5_000]],
+    attempts: [2000, `attempts at most; at least ${ENOUGH} for each port`, [20, 50_000]],
   },
   story: {
     see: "connect() to a port on which nobody listens succeeds after some attempts; the client then hears whatever it says.",

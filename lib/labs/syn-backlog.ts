@@ -2,8 +2,9 @@
  * syn-backlog: handshakes that never finish fill the SYN queue, and an honest client's SYN is dropped without a word.
  *
  * A SYN costs the server a small record (SYN_RECV) until the client's ACK comes or all repetitions of the SYN-ACK are used up:
- * after a minute by default, after some 7 s for old ones in a queue that is more than half full. Spoofed senders never answer; neither do clients behind a firewall that eats SYN-ACKs. With SYN cookies
- * the kernel keeps no record once the queue is full: it hides what it has to know in the number of its SYN-ACK.
+ * after a minute by default, after some 7 s for old ones in a queue that is more than half full. Spoofed senders never answer;
+ * neither do clients behind a firewall that eats SYN-ACKs. With SYN cookies the kernel keeps no record once the queue is full:
+ * it hides what it has to know in the number of its SYN-ACK.
  *
  * WATCH   SYN_RECV that stays at one number; ListenDrops without cookies, TCPReqQFullDoCookies with them
  * CAVEAT  two limits hold at once: that of listen(2), and tcp_max_syn_backlog, whose last quarter is kept for known peers
@@ -235,7 +236,7 @@ export default defineLab({
   name: "syn-backlog",
   summary: "unfinished handshakes fill the SYN queue and shut everybody out",
   tags: ["handshakes", "queues"],
-  params: { strangers: [23, "clients that never get their SYN-ACK"] },
+  params: { strangers: [23, "clients that never get their SYN-ACK", [10, 96]] },
   story: {
     see: "Seven handshakes that never finish, and an honest client's connect() ends in ETIMEDOUT although the server has nothing to do.",
     why:

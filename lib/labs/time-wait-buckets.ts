@@ -118,8 +118,8 @@ export default defineLab({
   summary: "above tcp_max_tw_buckets TIME_WAIT sockets vanish, and nobody is told",
   tags: ["closing"],
   params: {
-    connections: [199, "connections, one after the other"],
-    buckets: [23, "tcp_max_tw_buckets; the default grows with memory, up to 262144"],
+    connections: [199, "connections, one after the other", [10, 1_000]],
+    buckets: [23, "tcp_max_tw_buckets; the default grows with memory, up to 262144", [4, 1_000]],
   },
   story: {
     see: "TIME_WAIT grows to the limit and stays there although connections go on; every further close is counted as an overflow.",

@@ -25,8 +25,6 @@ type Params = { readonly ports: number };
 
 /** The world made small: few ports, and a TIME_WAIT that nothing cuts short. */
 function shrinkPorts(bench: Bench, ports: number): void {
-  // `remaining &= ~1U` in __inet_hash_connect(): with 23 ports the 23rd is not found one time in ten.
-  bench.need(ports % 2 === 0, `connect() searches an even number of ports, and ${ports} is odd`);
   bench.sysctl("net.ipv4.ip_local_port_range", `${FIRST_PORT} ${FIRST_PORT + ports - 1}`);
   bench.sysctl("net.ipv4.tcp_tw_reuse", 0);
 }
@@ -208,7 +206,8 @@ export default defineLab({
     ports: [
       1000,
       "size of the ephemeral port range, even; the default of Linux is 28232",
-      [24, 12_000],
+      // `remaining &= ~1U` in __inet_hash_connect(): with 23 ports the 23rd is not found one time in ten.
+      [24, 12_000, 2],
     ],
   },
   story: {

@@ -238,7 +238,13 @@ export default defineLab({
   name: "udp-receive-buffer",
   summary: "UDP loses datagrams at a busy receiver and tells nobody; TCP makes the sender wait",
   tags: ["data"],
-  params: { datagrams: [307, "datagrams in a burst"] },
+  params: {
+    datagrams: [
+      307,
+      "datagrams in a burst: more than the small buffer holds, fewer than the large one",
+      [257, 332],
+    ],
+  },
   story: {
     see: "307 datagrams are sent without an error, about half of them reach the program, the others are counted in UdpRcvbufErrors.",
     why:

@@ -9,6 +9,7 @@
  * SEE     getrlimit(2), prlimit(1); PlatformInit() in Node's src/node.cc
  */
 import { descriptorLimit, setDescriptorLimit } from "../kernel/process.ts";
+import { needTool } from "../kernel/tools.ts";
 import type { Bench, RunningServer } from "../lab/bench.ts";
 import { defineLab } from "../lab/define.ts";
 import type { VisitsSummary } from "../protocol/visits.ts";
@@ -16,11 +17,18 @@ import type { VisitsSummary } from "../protocol/visits.ts";
 const SWEEP = [64, 128, 256, 512];
 const HOLD_MS = 200;
 const BEYOND = 23;
+/** More than Node has open itself: what the upper limit has to have room for beside as many clients as the lower one allows. */
+const APART = 48;
 
 type Params = { readonly soft: number; readonly hard: number };
 
 function limits(soft: number, hard: number): readonly string[] {
+  needTool("prlimit", "util-linux");
   return ["prlimit", `--nofile=${soft}:${hard}`];
+}
+
+function needApart(bench: Bench, { soft, hard }: Params): void {
+  bench.need(hard >= soft + APART, `needs an upper limit of at least ${soft + APART}, not ${hard}`);
 }
 
 /** Clients that connect, say hello, stay for a moment, and tell who was cut off. */
@@ -85,6 +93,7 @@ const control = {
 const raisedFromOutside = {
   about: "prlimit raises the limit of the running server: no restart",
   run: async (bench: Bench, { soft, hard }: Params) => {
+    needApart(bench, { soft, hard });
     const server = await bench.server([], { through: limits(hard, hard) });
     await setDescriptorLimit(server.pid, { soft, hard });
     const ceiling = await bench.room(server.pid, soft);
@@ -103,6 +112,7 @@ const raisedFromOutside = {
 const softLimit = {
   about: "ulimit -Sn alone: Node raises the soft limit to the hard one when it starts",
   run: async (bench: Bench, { soft, hard }: Params) => {
+    needApart(bench, { soft, hard });
     const effective = bench.predict(
       "soft limit of the running server",
       hard,
@@ -124,8 +134,8 @@ export default defineLab({
   summary: "the descriptor limit is the number of connections, less what is open already",
   tags: ["descriptors"],
   params: {
-    soft: [64, "lower limit"],
-    hard: [256, "upper limit"],
+    soft: [64, "lower limit", [32, 4_000]],
+    hard: [256, `upper limit, at least ${APART} more`, [128, 4_096]],
   },
   story: {
     see: "Under each limit exactly as many connections are held as there are descriptors left; the next ones are cut off.",

@@ -150,7 +150,7 @@ export default defineLab({
   tags: ["closing"],
   params: {
     clients: [7, "uploads at the same time"],
-    kib: [16384, "KiB of each; more than both kernels can queue"],
+    kib: [16384, "KiB of each; more than both kernels can queue", [12_288, 65_536]],
   },
   story: {
     see: "The server closes in good order, and yet every client gets ECONNRESET while it writes; neither side is in TIME_WAIT.",

@@ -190,7 +190,9 @@ export default defineLab({
   name: "zero-window",
   summary: "a reader that stops, and a sender whose memory grows instead",
   tags: ["data"],
-  params: { mib: [24, "MiB that the client writes; several times what both kernels can queue"] },
+  params: {
+    mib: [24, "MiB that the client writes; several times what both kernels can queue", [12, 256]],
+  },
   story: {
     see: "write() goes on without an error and returns false; most of the data stays in the sender's own memory, and Send-Q stands still.",
     why:
