@@ -68,6 +68,7 @@ describe("lab list and explain", () => {
     expect(code).toBe(0);
     for (const heading of ["What you will see", "Why", "How to recognise it", "How to fix it"])
       expect(stdout).toContain(heading);
+    expect(stdout).toMatch(/\$ tcp-states --by process\n.*\(in a clone tcp-states is /);
     expect(stdout.split("\n").filter((line) => line.length > 80)).toEqual([]);
   });
 

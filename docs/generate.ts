@@ -131,8 +131,11 @@ function symptomsPage(labs: readonly Lab[]): string {
   ].join("\n\n");
 }
 
+/** Code at the start of a text keeps its spelling: `accept4() = -1`, `bytes_received`, `rto:`. */
 function sentence(text: string): string {
-  return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+  const isCode = /^\S*[(_.:]/.test(text);
+  const first = text.charAt(0);
+  return `${isCode ? first : first.toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 }
 
 function reportLink(report: string): string {

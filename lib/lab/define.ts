@@ -104,7 +104,14 @@ export function defineLab<const P extends Params>(definition: LabDefinition<P>):
     ...fixed.map((arm) => ({ kind: "fixed" as const, ...arm })),
     ...myth.map((arm) => ({ kind: "myth" as const, ...arm })),
   ];
-  const { name, summary, tags, params, story } = definition;
+  const { name, summary, tags, params } = definition;
+  const story = { ...definition.story, recognise: definition.story.recognise.map(foundInClone) };
   // An arm asks only for the parameters that its own lab declares, so seen from outside it takes any.
   return { name, summary, tags, params, story, arms: arms as unknown as Lab["arms"] };
+}
+
+/** Says of the one program of ours, where a reader is told to run it on a machine of his own, what it is called in a clone. */
+function foundInClone([command, shows]: readonly [string, string]): readonly [string, string] {
+  const isOurs = command.startsWith("tcp-states");
+  return [command, isOurs ? `${shows} (in a clone tcp-states is node dist/cmd/states.js)` : shows];
 }

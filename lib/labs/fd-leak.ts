@@ -248,7 +248,7 @@ export default defineLab({
       "spin, and emits no event. The peer of each leaked socket waits in FIN_WAIT2: for tcp_fin_timeout when its program has closed, " +
       "for ever when it has only half-closed.",
     recognise: [
-      ["states --by process", "one process with many CLOSE_WAIT"],
+      ["tcp-states --by process", "one process with many CLOSE_WAIT"],
       ["lsof -nP -a -p PID -iTCP -sTCP:CLOSE_WAIT", "the descriptors that were not closed"],
       [
         "ls /proc/PID/fd | wc -l; grep 'open files' /proc/PID/limits",

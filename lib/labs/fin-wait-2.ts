@@ -178,7 +178,7 @@ export default defineLab({
         "ss -tanpo state fin-wait-2",
         "users:(...) and no timer: half-closed; timer:(timewait,...): an orphan",
       ],
-      ["states --by process", "whose they are; orphans are nobody's"],
+      ["tcp-states --by process", "whose they are; orphans are nobody's"],
       ["ss -tanp state close-wait", "the other end, when it is on the same machine: the cause"],
       ["sysctl net.ipv4.tcp_fin_timeout", "how long an orphan may wait, in seconds"],
     ],

@@ -206,7 +206,7 @@ export default defineLab({
         "journalctl -u SERVICE | grep -i 'timed out'",
         "stop timeouts, then SIGKILL (exit code 137 in containers)",
       ],
-      ["states --by process", "connections that a process has long after its SIGTERM"],
+      ["tcp-states --by process", "connections that a process has long after its SIGTERM"],
     ],
     symptoms: [
       "a server that does not end after close()",

@@ -204,7 +204,10 @@ export default defineLab({
       "what it has, and Node reads up to 64 KiB at a time. Two messages sent in a hurry are one chunk; a large one is many. On a developer's " +
       "machine, with one client and small messages, chunks and messages agree by chance, and JSON.parse(chunk) works until the first day under load.",
     recognise: [
-      ["logs", "JSON: Unexpected end of input, or Unexpected non-whitespace character after JSON"],
+      [
+        "journalctl -u SERVICE | grep -E 'Unexpected (end|non-whitespace)'",
+        "JSON messages that were cut, or two in one",
+      ],
       [
         "strace -f -e trace=read,write -s 16 -p PID",
         "reads whose sizes differ from the peer's writes",

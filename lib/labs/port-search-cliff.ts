@@ -165,7 +165,7 @@ export default defineLab({
       "tries them all, one hash lookup each, before it comes to the others. With the default range that is 14,116 lookups: hundreds of " +
       "microseconds to milliseconds of CPU in the kernel, for each connection, while nothing but latency shows it.",
     recognise: [
-      ["states", "TIME_WAIT or ESTABLISHED above half of the port range to one destination"],
+      ["tcp-states", "TIME_WAIT or ESTABLISHED above half of the port range to one destination"],
       ["perf top -g", "__inet_hash_connect and __inet_check_established at the top"],
       [
         "strace -c -f -e trace=connect -p PID",

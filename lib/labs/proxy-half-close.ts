@@ -229,7 +229,7 @@ export default defineLab({
       "an upstream that waits for the FIN. If the proxy has passed the FIN on and the upstream never closes, the pair is CLOSE_WAIT in front and FIN_WAIT2 at the back: " +
       "equal numbers of the two at one process are its signature.",
     recognise: [
-      ["states --by process", "a proxy with as many CLOSE_WAIT as FIN_WAIT2 or ESTABLISHED"],
+      ["tcp-states --by process", "a proxy with as many CLOSE_WAIT as FIN_WAIT2 or ESTABLISHED"],
       ["ss -tanp state close-wait", "all with the proxy's own port as the local one"],
       ["ss -tano state fin-wait-2", "at the client: owned rows without a timer"],
       [

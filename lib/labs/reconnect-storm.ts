@@ -247,7 +247,7 @@ export default defineLab({
         "nstat -az TcpPassiveOpens TcpActiveOpens",
         "at the clients: many more attempts than connections",
       ],
-      ["states --watch", "SYN_SENT that comes and goes in waves"],
+      ["tcp-states --watch", "SYN_SENT that comes and goes in waves"],
     ],
     symptoms: [
       "ListenOverflows in bursts after a restart",

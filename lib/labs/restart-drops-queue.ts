@@ -150,7 +150,10 @@ export default defineLab({
     recognise: [
       ["ss -tln", "Recv-Q of the LISTEN row at the moment of the restart: that many will be reset"],
       ["nstat -az TcpOutRsts TcpEstabResets", "a jump at every restart"],
-      ["clients' logs", "ECONNRESET in bursts, at the times of deploys"],
+      [
+        "journalctl -u SERVICE | grep ECONNRESET",
+        "at the clients: in bursts, at the times of deploys",
+      ],
     ],
     symptoms: ["ECONNRESET from read()", "a burst of errors at every deployment"],
     fix: [

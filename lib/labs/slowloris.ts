@@ -231,7 +231,7 @@ export default defineLab({
       "so a client that sends one in time is never idle. Only a limit on the whole request, from its start, ends it. Slow mobile " +
       "clients, and proxies that pass bodies on without buffering, do the same without any bad intent.",
     recognise: [
-      ["states --by process", "ESTABLISHED near the limit while the process uses no CPU"],
+      ["tcp-states --by process", "ESTABLISHED near the limit while the process uses no CPU"],
       [
         "ss -tni state established '( sport = :PORT )'",
         "bytes_received small, lastrcv always recent",

@@ -225,8 +225,8 @@ export default defineLab({
       "balancer keeps connections for 60 s and more: it regularly reuses what the server is just closing.",
     recognise: [
       [
-        "logs",
-        "ECONNRESET or 'socket hang up' now and then, after pauses, never on a first request",
+        "journalctl -u SERVICE | grep -E 'ECONNRESET|socket hang up'",
+        "at the client: now and then, after pauses, never on a first request",
       ],
       ["nstat -az TcpExtTCPAbortOnClose TcpOutRsts", "at the server: closes with a request unread"],
       [

@@ -133,7 +133,7 @@ export default defineLab({
         "nstat -az TcpExtTCPTimeWaitOverflow",
         "how many connections have been forgotten: the only trace; a line in the log is from the years of Linux 2.6",
       ],
-      ["states; sysctl net.ipv4.tcp_max_tw_buckets", "TIME_WAIT exactly at the limit"],
+      ["tcp-states; sysctl net.ipv4.tcp_max_tw_buckets", "TIME_WAIT exactly at the limit"],
     ],
     symptoms: [
       "TIME_WAIT stops growing at a round number",

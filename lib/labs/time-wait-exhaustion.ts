@@ -218,7 +218,7 @@ export default defineLab({
       "With one destination only the local port can vary, and there are 28,232 of them by default: 470 connections per second are " +
       "all that can be sustained. On loopback the default tcp_tw_reuse=2 gives ports back after one second, which hides the failure.",
     recognise: [
-      ["states", "TIME_WAIT close to the size of the port range"],
+      ["tcp-states", "TIME_WAIT close to the size of the port range"],
       [
         "ss -tan state time-wait | awk '{print $4}' | sort | uniq -c | sort -rn | head",
         "all to the same destination",

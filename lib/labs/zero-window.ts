@@ -208,8 +208,8 @@ export default defineLab({
       ],
       ["ss -tn state established | sort -k1 -nr | head", "Recv-Q: who does not read"],
       [
-        "process.memoryUsage().arrayBuffers, socket.writableLength",
-        "in Node: what waits in its own memory",
+        "node inspect -p PID",
+        "exec process.memoryUsage().arrayBuffers: what waits in Node's own memory; so does writableLength of a socket",
       ],
     ],
     symptoms: [
