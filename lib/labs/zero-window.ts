@@ -209,7 +209,7 @@ export default defineLab({
       ["ss -tn state established | sort -k1 -nr | head", "Recv-Q: who does not read"],
       [
         "node inspect -p PID",
-        "exec process.memoryUsage().arrayBuffers: what waits in Node's own memory; so does writableLength of a socket",
+        "with exec process.memoryUsage().arrayBuffers: what waits in Node's own memory; writableLength of a socket is part of it",
       ],
     ],
     symptoms: [
