@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { setTimeout as pauseMs } from "node:timers/promises";
@@ -25,12 +25,14 @@ function sandboxed(): string[] {
   return allPids().flatMap((pid) => {
     try {
       const words = commandLine(pid).join(" ");
-      return networkNamespace(pid) !== networkNamespace() && words.includes(DIST) ? [words] : [];
+      return isElsewhere(pid) && words.includes(DIST) ? [words] : [];
     } catch {
       return [];
     }
   });
 }
+
+const isElsewhere = (pid: number): boolean => networkNamespace(pid) !== networkNamespace();
 
 function leave(this: Socket): void {
   this.on("error", () => undefined).destroy();
@@ -232,6 +234,23 @@ describe("lab run", () => {
     expect(code).toBe(2);
     expect(stderr).toContain("every arm was skipped: needs net.ipv4.ip_local_port_range");
     expect(readFileSync("/proc/sys/net/ipv4/ip_local_port_range", "utf8")).toBe(before);
+  });
+
+  it("names a process that is left in an arm's network, and fails", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    test.skip(process.getuid?.() !== 0, "only root enters a network from outside");
+    const lab = start("lab", ["run", "slowloris", "--arm", "broken", "--json"]);
+    const inside = (): number[] =>
+      descendants(lab.pid).filter((pid) => commandLine(pid)[1]?.endsWith("arm-main.js"));
+    const [arm] = await until(inside, (pids) => pids.some(isElsewhere));
+    const intruder = spawn("nsenter", [`--net=/proc/${arm}/ns/net`, "sleep", "60"]);
+    const { code, stdout } = await lab.finished;
+    intruder.kill("SIGKILL");
+    expect(code).toBe(1);
+    expect(labs(stdout)[0]!.arms[0]).toMatchObject({
+      verdict: "failed",
+      leftBehind: [`${intruder.pid} sleep 60`],
+    });
   });
 
   it("explains with --here a counter that other programs have moved", async () => {

@@ -242,7 +242,7 @@ export function packageVersion(): string {
  */
 function explain(name: string, error: unknown, io: Io): number {
   const { code, message, stack } = error as NodeJS.ErrnoException;
-  if (typeof code === "string" && /^(TFL_|E(?!RR_)[A-Z0-9_]+$)/.test(code)) {
+  if (typeof code === "string" && /^(TFL_|E[A-Z0-9]+$|EAI_)/.test(code)) {
     io.err(`${name}: ${message}${message.includes(code) ? "" : ` [${code}]`}`);
     return 2;
   }

@@ -71,7 +71,7 @@ export async function connectedClient(options: ConnectOptions): Promise<JsonClie
 export function told(error: NodeJS.ErrnoException, { host, port }: ConnectOptions): Error {
   if (error instanceof NeedsError) return error;
   const { code = "", message } = error;
-  if (/^E(?!RR_)[A-Z0-9_]+$/.test(code)) return error;
+  if (/^(E[A-Z0-9]+$|EAI_)/.test(code)) return error;
   return new NeedsError(`no connection to ${host}:${port}: ${message}${code && ` (${code})`}`, {
     cause: error,
   });
