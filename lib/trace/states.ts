@@ -28,6 +28,8 @@ type Half = {
   state: TcpState;
   /** The number of the byte behind our FIN, once it was sent. */
   finEnd: number | undefined;
+  /** The same of their FIN, once it arrived. */
+  theirFinEnd: number | undefined;
 };
 
 /**
@@ -36,7 +38,7 @@ type Half = {
  */
 export function followStates(packets: readonly SidedPacket[], isListening = true): StateChange[] {
   const hasSyn = packets.some(({ packet }) => packet.flags.includes("SYN"));
-  const half = (state: TcpState): Half => ({ state, finEnd: undefined });
+  const half = (state: TcpState): Half => ({ state, finEnd: undefined, theirFinEnd: undefined });
   const halves: Record<Side, Half> = hasSyn
     ? { client: half("CLOSE"), server: half(isListening ? "LISTEN" : "CLOSE") }
     : { client: half("ESTABLISHED"), server: half("ESTABLISHED") };
@@ -54,9 +56,9 @@ export function followStates(packets: readonly SidedPacket[], isListening = true
  * FIN_WAIT1 into the small one of FIN_WAIT2 at that moment, on another processor, does not see it.
  */
 function isLostFin({ from, packet }: SidedPacket, later: readonly SidedPacket[]): boolean {
-  const { flags, seq, length } = packet;
+  const { flags, seq } = packet;
   if (seq === undefined || !flags.includes("FIN")) return false;
-  const end = next32(seq, length + 1);
+  const end = endOf(packet);
   const next = later.find((other) =>
     other.from === from
       ? other.packet.seq === seq && other.packet.flags.includes("FIN")
@@ -65,8 +67,8 @@ function isLostFin({ from, packet }: SidedPacket, later: readonly SidedPacket[])
   return next?.from === from;
 }
 
-function sent(half: Half, { flags, seq, length }: Packet): void {
-  const has = new Set(flags);
+function sent(half: Half, packet: Packet): void {
+  const has = new Set(packet.flags);
   if (has.has("RST")) {
     // A listener that refuses, or has nothing to do with a segment, stays what it is.
     if (half.state !== "LISTEN") half.state = "CLOSE";
@@ -74,7 +76,7 @@ function sent(half: Half, { flags, seq, length }: Packet): void {
     if (half.state === "CLOSE" || half.state === "LISTEN")
       half.state = has.has("ACK") ? "SYN_RECV" : "SYN_SENT";
   } else if (has.has("FIN")) {
-    half.finEnd = seq === undefined ? undefined : next32(seq, length + 1);
+    half.finEnd = endOf(packet);
     if (half.state === "ESTABLISHED" || half.state === "SYN_RECV") half.state = "FIN_WAIT1";
     else if (half.state === "CLOSE_WAIT") half.state = "LAST_ACK";
   }
@@ -83,7 +85,7 @@ function sent(half: Half, { flags, seq, length }: Packet): void {
 function received(half: Half, packet: Packet): void {
   const has = new Set(packet.flags);
   if (has.has("RST")) {
-    if (half.state !== "LISTEN" && half.state !== "TIME_WAIT") half.state = "CLOSE";
+    if (isEndedBy(half, packet)) half.state = "CLOSE";
     return;
   }
   if (has.has("SYN")) {
@@ -91,7 +93,17 @@ function received(half: Half, packet: Packet): void {
     return;
   }
   if (has.has("ACK")) receivedAck(half, packet);
-  if (has.has("FIN")) half.state = AFTER_THEIR_FIN[half.state] ?? half.state;
+  if (!has.has("FIN")) return;
+  half.state = AFTER_THEIR_FIN[half.state] ?? half.state;
+  half.theirFinEnd = endOf(packet);
+}
+
+/**
+ * TIME_WAIT is ended by a RST that stands right behind the other side's FIN, which RFC 1337 calls assassination, and by no other:
+ * tcp_timewait_state_process() in net/ipv4/tcp_minisocks.c, with the default tcp_rfc1337=0.
+ */
+function isEndedBy({ state, theirFinEnd }: Half, { seq }: Packet): boolean {
+  return state === "TIME_WAIT" ? seq === theirFinEnd : state !== "LISTEN";
 }
 
 function receivedAck(half: Half, { ack }: Packet): void {
@@ -113,6 +125,11 @@ const AFTER_THEIR_FIN: Partial<Record<TcpState, TcpState>> = {
   FIN_WAIT1: "CLOSING",
   FIN_WAIT2: "TIME_WAIT",
 };
+
+/** The number of the byte behind a FIN. */
+function endOf({ seq, length }: Packet): number | undefined {
+  return seq === undefined ? undefined : next32(seq, length + 1);
+}
 
 /** Sequence numbers count modulo 2^32. */
 export function next32(seq: number, by: number): number {

@@ -188,6 +188,20 @@ describe("states, derived from packets (RFC 9293, figure 5)", () => {
     ]);
   });
 
+  it.each([
+    ["right behind the other side's FIN ends TIME_WAIT (RFC 1337)", 10, "CLOSE"],
+    ["anywhere else does not", 9, "TIME_WAIT"],
+  ])("a RST %s", (_, seq, client) => {
+    const packets = [
+      ...handshake,
+      segment("client", "FIN ACK", 5),
+      segment("server", "FIN ACK", 9, 6),
+      segment("client", "ACK", 6, 10),
+      segment("server", "RST", seq),
+    ];
+    expect(lastStates(packets)).toBe(`${client} CLOSE`);
+  });
+
   it("nobody listens: the RST leaves nothing on either side", () => {
     const packets = [segment("client", "SYN"), segment("server", "RST ACK")];
     expect(lastStates(packets, false)).toBe("CLOSE CLOSE");
@@ -223,6 +237,23 @@ describe("the socket table against the packets", () => {
     expect(disagreements).toMatchObject([
       { side: "client", seen: "ESTABLISHED", derived: ["TIME_WAIT"] },
     ]);
+  });
+
+  const gone = { ...readAt(end + 19_000_000n, "TIME_WAIT"), rows: [] };
+  const reset: Packet = {
+    ...conversation.packets.findLast(({ from }) => from === "server")!.packet,
+    ...{ atNs: end + 11_000_000n, flags: ["RST"], length: 0 },
+  };
+  const timers = (packets: readonly SidedPacket[]): readonly Row[] =>
+    timelineOf({ ...conversation, packets }, [
+      readAt(end + 9_000_000n, "TIME_WAIT"),
+      gone,
+    ]).rows.filter(({ kind }) => kind === "timer");
+
+  it("has a row for the timer that ends TIME_WAIT, and none where a RST has ended it", () => {
+    expect(timers(conversation.packets)).toMatchObject([{ atNs: end + 19_000_000n }]);
+    const behindFin = { ...reset, seq: reset.seq! + 1 };
+    expect(timers([...conversation.packets, { from: "server", packet: behindFin }])).toEqual([]);
   });
 
   it("expects TIME_WAIT to be over after 60 s", () => {

@@ -65,6 +65,7 @@ export type Timeline = {
 /** Merges what was seen of a conversation. `samples` are the readings of the socket table, where there are any. */
 export function timelineOf(conversation: Gathered, samples: readonly Sample[] = []): Timeline {
   const packets = packetRows(conversation);
+  const last = packets.at(-1)?.states;
   const isOwn = ({ life }: SidedCall): boolean => !life.isListener;
   const own = conversation.calls.filter(isOwn).flatMap((call) => callRows(call, packets));
   const seen = [...packets, ...own].sort(byTime);
@@ -73,14 +74,18 @@ export function timelineOf(conversation: Gathered, samples: readonly Sample[] = 
   const listening = conversation.calls
     .filter((call) => !isOwn(call) && (overNs === undefined || call.call.beginNs < overNs))
     .flatMap((call) => callRows(call, packets));
-  const rows = [...seen, ...listening, ...timerRows(conversation, samples)].sort(byTime);
+  const rows = [...seen, ...listening, ...timerRows(conversation, samples, last)].sort(byTime);
   return { conversation, rows, zeroNs: packets[0]?.atNs ?? rows[0]?.atNs ?? 0n };
 }
 
-/** The end of TIME_WAIT: after it neither side has a socket. */
-function timerRows(conversation: Gathered, samples: readonly Sample[]): readonly Row[] {
+/** The end of TIME_WAIT: after it neither side has a socket. No timer ran out where a RST had ended it, as `last` then says. */
+function timerRows(
+  conversation: Gathered,
+  samples: readonly Sample[],
+  last: States | undefined,
+): readonly Row[] {
   const end = timeWaitEnd(conversation, samples);
-  if (end === undefined) return [];
+  if (end === undefined || (last !== undefined && last[end.side] !== "TIME_WAIT")) return [];
   return [{ ...end, kind: "timer", states: { client: "CLOSE", server: "CLOSE" } }];
 }
 
@@ -132,7 +137,7 @@ function isBlocking(name: string, { errno }: CallFacts): boolean {
   return errno === undefined && !/^(write|send)/.test(name);
 }
 
-function packetRows({ packets, calls, protocol }: Gathered): Row[] {
+function packetRows({ packets, calls, protocol }: Gathered): (Row & { readonly kind: "packet" })[] {
   const isListening =
     packets.some(({ from, packet }) => from === "server" && packet.flags.includes("SYN")) ||
     calls.some(({ side, call }) => side === "server" && call.name === "listen");
