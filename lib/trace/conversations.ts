@@ -19,13 +19,9 @@ export type SidedCall = SocketCall & { readonly side: Side };
 /** A conversation with all that was seen of it, each list in the order of time. */
 export type Gathered = Conversation & {
   readonly packets: readonly SidedPacket[];
+  /** Looked for when it is first asked for: of many conversations one is shown, and a listener's calls belong to all of them. */
   readonly calls: readonly SidedCall[];
 };
-
-/** `tcp 127.0.0.1:40000 -> 127.0.0.1:4000`. */
-export function conversationText({ protocol, client, server }: Conversation): string {
-  return `${protocol} ${endText(client)} -> ${endText(server)}`;
-}
 
 /** Sorts packets and calls by conversation, in the order in which those began. */
 export function gather(packets: readonly Packet[], calls: readonly SocketCall[]): Gathered[] {
@@ -34,14 +30,27 @@ export function gather(packets: readonly Packet[], calls: readonly SocketCall[])
   for (const packet of packets)
     byEnds.get(pairKey(packet.protocol, packet.from, packet.to))?.add(packet);
   const owners = namelessClients(found, calls);
-  return found.map((one) => ({
-    ...one.conversation,
-    packets: one.packets,
-    calls: calls.flatMap((call) => {
-      const side = sideOf(call, one.conversation, owners);
-      return side === undefined ? [] : [{ ...call, side }];
-    }),
-  }));
+  return found.map(({ conversation, packets }) => {
+    let own: readonly SidedCall[] | undefined;
+    return {
+      ...conversation,
+      packets,
+      get calls() {
+        return (own ??= callsOf(conversation, calls, owners));
+      },
+    };
+  });
+}
+
+function callsOf(
+  conversation: Conversation,
+  calls: readonly SocketCall[],
+  owners: ReadonlyMap<SocketLife, Conversation>,
+): readonly SidedCall[] {
+  return calls.flatMap((call) => {
+    const side = sideOf(call, conversation, owners);
+    return side === undefined ? [] : [{ ...call, side }];
+  });
 }
 
 class Found {
@@ -79,14 +88,15 @@ function conversationsIn(packets: readonly Packet[], calls: readonly SocketCall[
     const key = pairKey(protocol, client, server);
     if (!found.has(key)) found.set(key, new Found({ protocol, client, server }));
   };
+  const lives = new Set(calls.map(({ life }) => life));
+  // A capture may begin in the middle: then accept() tells who the client is, if it was seen.
+  const accepted = new Set([...lives].map(acceptedKey));
   for (const { protocol, from, to, flags } of packets) {
-    // A capture may begin in the middle: then accept() or connect() tells who the client is, if it was seen.
     const isAnswer = flags.includes("SYN") && flags.includes("ACK");
-    const fromServer = isAnswer || calls.some(({ life }) => hasAccepted(life, from, to));
-    if (fromServer) add(protocol, to, from);
+    if (isAnswer || accepted.has(directionKey(from, to))) add(protocol, to, from);
     else add(protocol, from, to);
   }
-  for (const { life } of calls) {
+  for (const life of lives) {
     const { protocol, local, remote, origin } = life;
     // Without a capture nothing else is known of a connection that never came about.
     if (packets.length === 0 && remote !== undefined && isNameless(life))
@@ -98,13 +108,14 @@ function conversationsIn(packets: readonly Packet[], calls: readonly SocketCall[
   return [...found.values()];
 }
 
-function hasAccepted(
-  { origin, local, remote }: SocketLife,
-  from: PacketEnd,
-  to: PacketEnd,
-): boolean {
-  if (origin !== "accept" || local === undefined || remote === undefined) return false;
-  return isSameEnd(local, from) && isSameEnd(remote, to);
+/** From the server to the client; undefined for a socket that did not come out of accept(). */
+function acceptedKey({ origin, local, remote }: SocketLife): string | undefined {
+  if (origin !== "accept" || local === undefined || remote === undefined) return undefined;
+  return directionKey(local, remote);
+}
+
+function directionKey(from: PacketEnd, to: PacketEnd): string {
+  return `${endText(from)} ${endText(to)}`;
 }
 
 /** The client's end where neither a packet nor strace tells it. */
@@ -123,15 +134,15 @@ function namelessClients(
   calls: readonly SocketCall[],
 ): ReadonlyMap<SocketLife, Conversation> {
   const owners = new Map<SocketLife, Conversation>();
+  const nameless = calls.filter(({ life }) => isNameless(life));
   for (const { conversation, packets } of found) {
     if (conversation.client === UNKNOWN)
-      for (const { life } of calls) if (isNameless(life)) owners.set(life, conversation);
+      for (const { life } of nameless) owners.set(life, conversation);
     const syn = packets[0]?.packet;
     if (syn?.flags.includes("SYN") !== true) continue;
-    const owner = calls.find(
+    const owner = nameless.find(
       ({ call, life }) =>
         call.name === "connect" &&
-        life.local === undefined &&
         life.remote !== undefined &&
         isSameEnd(life.remote, conversation.server) &&
         call.beginNs <= syn.atNs &&
