@@ -6,6 +6,9 @@
 import { describe, expect, it } from "vitest";
 import { gather } from "./conversations.ts";
 import type { SocketCall, SocketLife } from "./descriptors.ts";
+import { compare } from "./samples.ts";
+import { followStates } from "./states.ts";
+import { timelineOf } from "./timeline.ts";
 import type { Packet, PacketEnd, TcpFlag } from "./tcpdump.ts";
 
 const SMALL = 500;
@@ -67,8 +70,33 @@ describe("linear time", { timeout: 30_000 }, () => {
         const life = accepted(end);
         return ["accept4", "read", "write", "close"].map((name) => call(life, name, 1));
       });
-      return () => expect(gather(packets, calls)[0]).toMatchObject({ server: SERVER });
+      return () => gather(packets, calls)[0]?.calls;
     };
     expect(trouble(many)).toBeUndefined();
+  });
+
+  it("however many packets, calls and looks at the socket table one conversation has", () => {
+    const long = (size: number): (() => unknown) => {
+      const times = Array.from({ length: 2 * size }, (_, index) => index * 1_000_000);
+      const end = clientEnd(0);
+      const life = accepted(end);
+      const packets = times.map((atNs) => segment(end, SERVER, atNs, "ACK"));
+      const calls = times.flatMap((atNs) => [
+        call(life, "epoll_wait", atNs),
+        call(life, "read", atNs),
+      ]);
+      const samples = times.map((atNs) => ({
+        fromNs: `${atNs}`,
+        toNs: `${atNs}`,
+        rows: [],
+        repeats: 0,
+      }));
+      return () => {
+        const [one] = gather(packets, calls);
+        timelineOf(one!, samples);
+        compare(one!, followStates(one!.packets), samples);
+      };
+    };
+    expect(trouble(long)).toBeUndefined();
   });
 });

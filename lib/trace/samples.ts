@@ -4,6 +4,7 @@
 import type { SocketRecord, TcpState } from "../sockets/record.ts";
 import { plain } from "./endpoints.ts";
 import type { Conversation } from "./conversations.ts";
+import { firstWhere } from "./search.ts";
 import { otherSide, type Side, type StateChange } from "./states.ts";
 import type { PacketEnd } from "./tcpdump.ts";
 
@@ -72,6 +73,7 @@ export function compare(
   const disagreements: Disagreement[] = [];
   let compared = 0;
   const ends = { client: endOf(conversation.client), server: endOf(conversation.server) };
+  const spans = { client: spansOf(changes, "client"), server: spansOf(changes, "server") };
   const begin = changes[0]?.atNs;
   for (const { fromNs, toNs, rows, repeats } of begin === undefined ? [] : samples) {
     const [from, to] = [BigInt(fromNs), BigInt(toNs)];
@@ -84,7 +86,7 @@ export function compare(
       const state =
         rows.find((row) => row.local === local && row.remote === remote)?.state ?? "CLOSE";
       if (state !== "CLOSE") seen[side].add(state);
-      const derived = statesBetween(changes, side, from - SLACK_NS, to + SLACK_NS);
+      const derived = statesBetween(spans[side], from - SLACK_NS, to + SLACK_NS);
       if (!derived.includes(state)) disagreements.push({ side, atNs: to, seen: state, derived });
     }
   }
@@ -123,27 +125,28 @@ function endOf({ address, port }: PacketEnd): string {
   return `${address}:${port}`;
 }
 
-/** All states that a side may have been in within a span of time. A side without a socket of its own, LISTEN included, is CLOSE. */
-function statesBetween(
-  changes: readonly StateChange[],
-  side: Side,
-  fromNs: bigint,
-  toNs: bigint,
-): readonly TcpState[] {
+/** A side's state, and from when to when. */
+type Span = { readonly state: TcpState; readonly beginNs: bigint; readonly endNs: bigint };
+
+/** The states of a side in the order of time, for ever. One without a socket of its own, LISTEN included, is CLOSE. */
+function spansOf(changes: readonly StateChange[], side: Side): readonly Span[] {
   const spans = changes.map(({ atNs, states }, index) => ({
     state: states[side] === "LISTEN" ? "CLOSE" : states[side],
     beginNs: atNs,
     endNs: changes[index + 1]?.atNs ?? FOREVER_NS,
   }));
   const [first, last] = [spans[0], spans.at(-1)];
-  if (first === undefined || last === undefined) return ["CLOSE"];
+  if (first === undefined || last === undefined) return [];
   const before = { state: "CLOSE", beginNs: 0n, endNs: first.beginNs } as const;
   const goneNs = last.state === "TIME_WAIT" ? last.beginNs + TIME_WAIT_NS - TIMER_NS : FOREVER_NS;
-  const after = { state: "CLOSE", beginNs: goneNs, endNs: FOREVER_NS } as const;
-  const possible = [before, ...spans, after].filter(
-    ({ beginNs, endNs }) => beginNs <= toNs && endNs >= fromNs,
-  );
-  return [...new Set(possible.map(({ state }) => state))];
+  return [before, ...spans, { state: "CLOSE", beginNs: goneNs, endNs: FOREVER_NS }];
+}
+
+/** All states that a side may have been in within a span of time. */
+function statesBetween(spans: readonly Span[], fromNs: bigint, toNs: bigint): readonly TcpState[] {
+  const begin = firstWhere(spans, ({ endNs }) => endNs >= fromNs);
+  const end = firstWhere(spans, ({ beginNs }) => beginNs > toNs);
+  return [...new Set(spans.slice(begin, end).map(({ state }) => state))];
 }
 
 const FOREVER_NS = 2n ** 63n;

@@ -42,10 +42,9 @@ export function followStates(packets: readonly SidedPacket[], isListening = true
   const halves: Record<Side, Half> = hasSyn
     ? { client: half("CLOSE"), server: half(isListening ? "LISTEN" : "CLOSE") }
     : { client: half("ESTABLISHED"), server: half("ESTABLISHED") };
-  return packets.map((sided, index) => {
-    const { from, packet } = sided;
+  return packets.map(({ from, packet }, index) => {
     sent(halves[from], packet);
-    if (!isLostFin(sided, packets.slice(index + 1))) received(halves[otherSide(from)], packet);
+    if (!isLostFin(packets, index)) received(halves[otherSide(from)], packet);
     const { client, server } = halves;
     return { atNs: packet.atNs, states: { client: client.state, server: server.state } };
   });
@@ -55,16 +54,18 @@ export function followStates(packets: readonly SidedPacket[], isListening = true
  * A FIN that is sent again before anything has acknowledged it was captured, but never arrived: a socket that turns from
  * FIN_WAIT1 into the small one of FIN_WAIT2 at that moment, on another processor, does not see it.
  */
-function isLostFin({ from, packet }: SidedPacket, later: readonly SidedPacket[]): boolean {
-  const { flags, seq } = packet;
-  if (seq === undefined || !flags.includes("FIN")) return false;
+function isLostFin(packets: readonly SidedPacket[], index: number): boolean {
+  const { from, packet } = packets[index] ?? {};
+  if (packet?.seq === undefined || !packet.flags.includes("FIN")) return false;
   const end = endOf(packet);
-  const next = later.find((other) =>
-    other.from === from
-      ? other.packet.seq === seq && other.packet.flags.includes("FIN")
-      : other.packet.ack === end,
-  );
-  return next?.from === from;
+  const next = packets
+    .slice(index + 1)
+    .find((other) =>
+      other.from === from
+        ? other.packet.seq === packet.seq && other.packet.flags.includes("FIN")
+        : other.packet.ack === end,
+    );
+  return next !== undefined && next.from === from;
 }
 
 function sent(half: Half, packet: Packet): void {

@@ -14,7 +14,9 @@ import {
   type SidedPacket,
   type States,
 } from "./states.ts";
+import { firstWhere } from "./search.ts";
 import { timeWaitEnd, type Sample } from "./samples.ts";
+import type { Syscall } from "./strace.ts";
 import type { Packet } from "./tcpdump.ts";
 
 /** A packet with sequence numbers as people count: from 0 at the SYN of its side. */
@@ -66,14 +68,15 @@ export type Timeline = {
 export function timelineOf(conversation: Gathered, samples: readonly Sample[] = []): Timeline {
   const packets = packetRows(conversation);
   const last = packets.at(-1)?.states;
+  const times = { client: timesOf(packets, "client"), server: timesOf(packets, "server") };
   const isOwn = ({ life }: SidedCall): boolean => !life.isListener;
-  const own = conversation.calls.filter(isOwn).flatMap((call) => callRows(call, packets));
+  const own = conversation.calls.filter(isOwn).flatMap((call) => callRows(call, times));
   const seen = [...packets, ...own].sort(byTime);
   // What a listener does when the conversation is over has nothing to do with it.
   const overNs = seen.at(-1)?.atNs;
   const listening = conversation.calls
     .filter((call) => !isOwn(call) && (overNs === undefined || call.call.beginNs < overNs))
-    .flatMap((call) => callRows(call, packets));
+    .flatMap((call) => callRows(call, times));
   const rows = [...seen, ...listening, ...timerRows(conversation, samples, last)].sort(byTime);
   return { conversation, rows, zeroNs: packets[0]?.atNs ?? rows[0]?.atNs ?? 0n };
 }
@@ -93,12 +96,32 @@ function byTime(a: Row, b: Row): number {
   return Number(a.atNs - b.atNs);
 }
 
+/** When each side sent packets, in the order of time. */
+type PacketTimes = Readonly<Record<Side, readonly bigint[]>>;
+
+function timesOf(packets: readonly Row[], side: Side): readonly bigint[] {
+  return packets
+    .filter((row) => row.side === side)
+    .sort(byTime)
+    .map(({ atNs }) => atNs);
+}
+
+/** The first of these times behind `ns`. */
+function nextTime(times: readonly bigint[], ns: bigint): bigint | undefined {
+  return times[firstWhere(times, (atNs) => atNs > ns)];
+}
+
+/** Was a packet sent while the call was under way? */
+function hasSpanned({ beginNs, endNs = beginNs }: Syscall, times: PacketTimes): boolean {
+  return [times.client, times.server].some((some) => (nextTime(some, beginNs) ?? endNs) < endNs);
+}
+
 /** The calls that wait for events on any of several descriptors. */
 const WAITS_FOR_EVENTS = /^(epoll_p?wait2?|p?poll|p?select6?)$/;
 const MAY_WAIT =
   /^(accept4?|connect|read|readv|recv|recvfrom|recvmsg|write|writev|send|sendto|sendmsg)$/;
 
-function callRows(sided: SidedCall, packets: readonly Row[]): Row[] {
+function callRows(sided: SidedCall, times: PacketTimes): Row[] {
   const { call, side, life, listener, events } = sided;
   const { beginNs, endNs, name } = call;
   const fd = (listener ?? life).fd;
@@ -107,11 +130,9 @@ function callRows(sided: SidedCall, packets: readonly Row[]): Row[] {
   const isWakeUp = WAITS_FOR_EVENTS.test(name);
   const row = { kind: "call", side, name, fd, facts, tookNs, isWakeUp } as const;
   // Nobody wants to know when a program began to wait for whatever may come: what matters is when it woke up.
-  if (isWakeUp) return [{ ...row, phase: "whole", atNs: wokeNs(sided, packets) }];
-  const hasSpanned =
-    endNs !== undefined && packets.some(({ atNs }) => atNs > beginNs && atNs < endNs);
-  if (!hasSpanned || !MAY_WAIT.test(name) || !isBlocking(name, facts))
-    return [{ ...row, phase: "whole", atNs: beginNs }];
+  if (isWakeUp) return [{ ...row, phase: "whole", atNs: wokeNs(sided, times) }];
+  const isSplit = MAY_WAIT.test(name) && isBlocking(name, facts) && hasSpanned(call, times);
+  if (endNs === undefined || !isSplit) return [{ ...row, phase: "whole", atNs: beginNs }];
   return [
     { ...row, phase: "begin", atNs: beginNs },
     { ...row, phase: "end", atNs: endNs },
@@ -122,9 +143,9 @@ function callRows(sided: SidedCall, packets: readonly Row[]): Row[] {
  * strace knows only bounds of when a call returned. A program that had to wait was woken up by a packet: when none had come by the
  * earlier bound, it was the one that came by the later.
  */
-function wokeNs({ call, side }: SidedCall, packets: readonly Row[]): bigint {
+function wokeNs({ call, side }: SidedCall, times: PacketTimes): bigint {
   const { beginNs, endNs = beginNs, doneByNs = endNs } = call;
-  const cause = packets.find((row) => row.side === otherSide(side) && row.atNs > beginNs)?.atNs;
+  const cause = nextTime(times[otherSide(side)], beginNs);
   const hadToWait = endNs - beginNs > AT_ONCE_NS;
   return hadToWait && cause !== undefined && cause > endNs && cause < doneByNs ? cause : endNs;
 }
