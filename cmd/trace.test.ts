@@ -201,14 +201,16 @@ describe.skipIf(isMissing)("trace", () => {
     [["--connections", "23", "--scenario", "nagle"], "about one connection"],
     [["--pid", "4711", "--", "true"], "exclude each other"],
     [["--here"], "--here needs a command"],
+    [["--show", "2"], "--show: there is 1 conversation, so it takes 1, got 2"],
+    [["-c", "3", "--show", "4", "--json"], "there are 3 conversations, so it takes 1 to 3, got 4"],
     [["--save", "/proc/no-such-folder"], "cannot write to /proc/no-such-folder"],
     [["--", "no-such-command"], "there is no command no-such-command"],
     [["--pid", "2147483647"], "there is no process 2147483647"],
     [["fds"], "needs one PID"],
     [["fds", "2147483647"], "there is no process 2147483647"],
   ])("refuses %j with exit code 2: %s", async (flags, message) => {
-    const { code, stderr } = await run("trace", flags);
-    expect(code).toBe(2);
+    const { code, stdout, stderr } = await run("trace", flags);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
     expect(stderr).toContain(message);
   });
 });

@@ -189,6 +189,9 @@ async function print(analysis: Analysis, values: Values<typeof flags>, io: Io): 
     const files = saveRecording(recording, save, traceJson(analysis));
     io.err(`trace: saved in ${save}: ${files.join(", ")}`);
   }
+  // Only now is known how many there are; what was recorded is not lost by it.
+  if (timeline === undefined && conversations.length > 0)
+    throw new UsageError(`--show: ${rangeText(conversations.length)}, got ${values.show}`);
   if (json) {
     io.out(traceJson(analysis));
     return;
@@ -199,6 +202,12 @@ async function print(analysis: Analysis, values: Values<typeof flags>, io: Io): 
   }
   io.out(traceReport(analysis, values.columns ?? io.columns, theme(io.color.out)));
   if (conversations.length > 1) io.out(`\n${workloadTable(analysis)}`);
+}
+
+function rangeText(conversations: number): string {
+  return conversations === 1
+    ? "there is 1 conversation, so it takes 1"
+    : `there are ${conversations} conversations, so it takes 1 to ${conversations}`;
 }
 
 await main({
