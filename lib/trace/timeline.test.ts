@@ -6,7 +6,7 @@ import { gather } from "./conversations.ts";
 import { socketCalls } from "./descriptors.ts";
 import { compare, type Sample } from "./samples.ts";
 import { followStates, type Side, type SidedPacket } from "./states.ts";
-import { parseStrace } from "./strace.ts";
+import { parseStrace, type Syscall } from "./strace.ts";
 import { parseTcpdump, type Packet, type TcpFlag } from "./tcpdump.ts";
 import { timelineOf, type Row } from "./timeline.ts";
 
@@ -17,6 +17,21 @@ const calls = ["server", "client", "reset-client", "udp"].flatMap((name, source)
 );
 const { packets } = parseTcpdump(fixture("tcpdump-4.99-verbose.txt"));
 const conversations = gather(packets, calls);
+
+/** Where a server's epoll_wait() stands that began at 0, with one packet from its client. */
+function wakeUpAt(end: Pick<Syscall, "endNs" | "doneByNs">, packetNs: bigint): bigint | undefined {
+  const one = conversations[0]!;
+  const wait = one.calls.find(
+    ({ call, side }) => call.name === "epoll_pwait" && side === "server",
+  )!;
+  const sent = one.packets.find(({ from }) => from === "client")!;
+  const { rows } = timelineOf({
+    ...one,
+    calls: [{ ...wait, call: { ...wait.call, beginNs: 0n, ...end } }],
+    packets: [{ from: "client", packet: { ...sent.packet, atNs: packetNs } }],
+  });
+  return rows.find(({ kind }) => kind === "call")?.atNs;
+}
 
 const textOf = (row: Row): string => (row.kind === "call" ? row.facts.text : row.kind);
 
@@ -92,6 +107,18 @@ describe("a timeline", () => {
     );
     expect(story).toContain("client: sendmsg(19, 5) = 5");
     expect(story).toContain("server: recvmsg(18, 65536) = 5");
+  });
+
+  it.each([
+    ["at the packet that woke it, when that came between both bounds", 1_100_000n, 1_100_000n],
+    ["at the earlier bound, when the packet had come before", 900_000n, 1_000_000n],
+    ["at the earlier bound, when no packet came by the later", 1_300_000n, 1_000_000n],
+  ])("puts the return of a call that waited %s", (_, packetNs, atNs) => {
+    expect(wakeUpAt({ endNs: 1_000_000n, doneByNs: 1_200_000n }, packetNs)).toBe(atNs);
+  });
+
+  it("puts the return of a call that did not wait where it ended, whatever came behind it", () => {
+    expect(wakeUpAt({ endNs: 20_000n, doneByNs: 1_200_000n }, 1_100_000n)).toBe(20_000n);
   });
 
   it("bounds the difference of both clocks by causality, and 0 lies between", () => {

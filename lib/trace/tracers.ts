@@ -95,8 +95,8 @@ export function startPlain(role: Traced["role"], words: readonly string[]): Trac
 }
 
 /** Ends the programs that a strace traces: they get SIGTERM, and strace ends with them. */
-export function endTraced({ child }: Tracing, signal: NodeJS.Signals = "SIGTERM"): void {
-  for (const pid of allPids()) if (tracerOf(pid) === child.pid) process.kill(pid, signal);
+export function endTraced({ child }: Tracing): void {
+  for (const pid of allPids()) if (tracerOf(pid) === child.pid) process.kill(pid, "SIGTERM");
 }
 
 function tracerOf(pid: number): number {
