@@ -1,7 +1,7 @@
 /**
  * exhaustion: how many connections one client can open and close before its ports run out. Computed beforehand.
  */
-import { TIME_WAIT_MS, type PortRange, type TimeWaitReuse } from "./ports.ts";
+import { TIME_WAIT_MS, type PortRange, type ReuseMode, type TimeWaitReuse } from "./ports.ts";
 
 /** What the prediction rests on. */
 export type ExhaustionInput = {
@@ -35,6 +35,8 @@ export type Exhaustion =
       readonly kind: "above-rate";
       readonly capacity: number;
       readonly delayMs: number;
+      /** tcp_tw_reuse, which gives them back. */
+      readonly mode: ReuseMode;
       readonly perSecond: number;
     }
   /** No TIME_WAIT stays on our side: ports can be used again at once. */
@@ -60,6 +62,7 @@ export function predictExhaustion(input: ExhaustionInput): Exhaustion {
     kind: "above-rate",
     capacity,
     delayMs: reuse.delayMs,
+    mode: reuse.mode,
     perSecond: (capacity * 1_000) / reuse.delayMs,
   };
 }

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { isLoopback, portRange } from "./ports.ts";
+import { isLoopback, portRange, reuseBy } from "./ports.ts";
 import { predictExhaustion } from "./exhaustion.ts";
 
 describe("portRange", () => {
@@ -39,6 +39,28 @@ describe("isLoopback", () => {
   );
 });
 
+describe("reuseBy", () => {
+  const LOOPBACK = "127.0.0.1";
+  const REMOTE = "192.0.2.1";
+  it.each([
+    [0, 1, LOOPBACK, "never"],
+    [0, 1, REMOTE, "never"],
+    [1, 1, LOOPBACK, "after-delay"],
+    [1, 1, REMOTE, "after-delay"],
+    [2, 1, LOOPBACK, "after-delay"],
+    [2, 1, REMOTE, "never"],
+    [1, 0, REMOTE, "never"],
+    [2, 0, LOOPBACK, "never"],
+    [2, 2, LOOPBACK, "after-delay"],
+  ])(
+    "tcp_tw_reuse=%i, tcp_timestamps=%i: ports to %s come back %s",
+    (mode, timestamps, address, kind) => {
+      const reuse = reuseBy({ mode, timestamps, delayMs: 500 }, address);
+      expect(reuse).toEqual(kind === "never" ? { kind } : { kind, delayMs: 500, mode });
+    },
+  );
+});
+
 describe("predictExhaustion", () => {
   const base = {
     range: portRange("40000 40999", ""),
@@ -71,10 +93,11 @@ describe("predictExhaustion", () => {
   });
 
   it("predicts a rate, not a number, when ports come back", () => {
-    const reuse = { kind: "after-delay", delayMs: 500 } as const;
+    const reuse = { kind: "after-delay", delayMs: 500, mode: 2 } as const;
     expect(predictExhaustion({ ...base, reuse })).toMatchObject({
       kind: "above-rate",
       perSecond: 2_000,
+      mode: 2,
     });
   });
 

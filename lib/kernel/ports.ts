@@ -38,19 +38,43 @@ function reservedPorts(reserved: string): readonly number[] {
 export type TimeWaitReuse =
   /** Not for 60 s: TCP_TIMEWAIT_LEN, a constant of the kernel. */
   | { readonly kind: "never" }
-  /** After `delayMs`, for any destination (1), or only when both ends are loopback addresses (2, the default). */
-  | { readonly kind: "after-delay"; readonly delayMs: number };
+  /** After `delayMs`: by tcp_tw_reuse for any destination (1), or only when both ends are loopback addresses (2, the default). */
+  | { readonly kind: "after-delay"; readonly delayMs: number; readonly mode: ReuseMode };
+
+/** The values of tcp_tw_reuse that give ports back. */
+export type ReuseMode = 1 | 2;
+
+/** The parameters that decide it, as numbers. */
+export type ReuseParameters = {
+  /** tcp_tw_reuse: 0, 1 or 2. */
+  readonly mode: number;
+  /** tcp_timestamps: without them no TIME_WAIT can be told from what comes later. */
+  readonly timestamps: number;
+  /** tcp_tw_reuse_delay. */
+  readonly delayMs: number;
+};
 
 /** How long a TIME_WAIT socket lives. A constant, TCP_TIMEWAIT_LEN in include/net/tcp.h; no parameter changes it. */
 export const TIME_WAIT_MS = 60_000;
 
-/** What tcp_tw_reuse means for connections to `address`. Needs TCP timestamps on both sides, which are on by default. */
+/** What tcp_tw_reuse of this network namespace means for connections to `address`. */
 export function timeWaitReuse(address: string): TimeWaitReuse {
-  const mode = readNumericSysctl("net.ipv4.tcp_tw_reuse", 0);
-  const timestamps = readNumericSysctl("net.ipv4.tcp_timestamps", 1);
-  if (timestamps === 0 || mode === 0 || (mode === 2 && !isLoopback(address)))
-    return { kind: "never" };
-  return { kind: "after-delay", delayMs: readNumericSysctl("net.ipv4.tcp_tw_reuse_delay", 1_000) };
+  return reuseBy(
+    {
+      mode: readNumericSysctl("net.ipv4.tcp_tw_reuse", 0),
+      timestamps: readNumericSysctl("net.ipv4.tcp_timestamps", 1),
+      delayMs: readNumericSysctl("net.ipv4.tcp_tw_reuse_delay", 1_000),
+    },
+    address,
+  );
+}
+
+/** The same from the values of the parameters. Needs TCP timestamps on both sides, which are on by default. */
+export function reuseBy(parameters: ReuseParameters, address: string): TimeWaitReuse {
+  const { mode, timestamps, delayMs } = parameters;
+  const isGivenBack = mode === 1 || (mode === 2 && isLoopback(address));
+  if (timestamps === 0 || !isGivenBack) return { kind: "never" };
+  return { kind: "after-delay", delayMs, mode };
 }
 
 /** Is this an address of 127.0.0.0/8, ::1, or an IPv4-mapped form of the former? */

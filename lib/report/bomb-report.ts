@@ -52,8 +52,12 @@ function oddText(missable: number): string {
 /** What to do on a machine that cannot show the failure; undefined where it can. Nearly every tutorial misses this. */
 export function cannotExhaustText(predicted: Exhaustion): string | undefined {
   if (predicted.kind !== "above-rate") return undefined;
+  const why =
+    predicted.mode === 2
+      ? "This is the default (tcp_tw_reuse=2) for loopback since Linux 4.19"
+      : `This is tcp_tw_reuse=${predicted.mode}, set by somebody, for any destination`;
   return (
-    "This is the default (tcp_tw_reuse=2) for loopback since Linux 4.19, so the classic demonstration does not fail here. " +
+    `${why}, so the classic demonstration does not fail here. ` +
     "To see it fail: make lab NAME=time-wait-exhaustion, or make shell and the bomb in there."
   );
 }

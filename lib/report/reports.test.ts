@@ -119,13 +119,14 @@ describe("bomb report", () => {
     ).toEqual([]);
   });
 
-  it("says beforehand when this machine cannot fail, and what can", () => {
-    const text = bombOpening(
-      "127.0.0.1:8080",
-      { kind: "above-rate", capacity: 28_232, delayMs: 1_000, perSecond: 28_232 },
-      0,
-    );
+  it.each([
+    [2, "This is the default (tcp_tw_reuse=2) for loopback"],
+    [1, "This is tcp_tw_reuse=1, set by somebody, for any destination"],
+  ] as const)("says beforehand when this machine cannot fail (%i), and what can", (mode, why) => {
+    const predicted = { kind: "above-rate", capacity: 28_232, delayMs: 1_000, mode } as const;
+    const text = bombOpening("127.0.0.1:8080", { ...predicted, perSecond: 28_232 }, 0);
     expect(text.replaceAll(/\s+/g, " ")).toContain("make lab NAME=time-wait-exhaustion");
+    expect(text.replaceAll(/\s+/g, " ")).toContain(why);
     expect(predictionText({ kind: "never", capacity: 1, reason: "closed by RST" })).toContain(
       "no failure",
     );
