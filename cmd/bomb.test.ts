@@ -211,4 +211,11 @@ describe("bomb", () => {
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
     expect(stderr).toContain(reason);
   });
+
+  it("takes a variable that was set by hand for no sandbox", async () => {
+    const env = { TCP_FAILURE_LAB_NETNS: "net:[1]" };
+    const { code, stderr } = await run("bomb", ["--host", "192.0.2.1"], { env });
+    expect(code).toBe(2);
+    expect(stderr).toContain("not a loopback address");
+  });
 });
