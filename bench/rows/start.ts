@@ -1,28 +1,33 @@
 /** start: how long the help of any command takes, beside Node that does nothing. */
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { command, timeMs } from "../lib/clock.ts";
 import type { Contest, Figures } from "../lib/contest.ts";
 import { median } from "../lib/statistics.ts";
 
-const PROGRAMS = ["server", "client", "bomb", "multiplex", "states", "lab"];
+const FOLDER = join(import.meta.dirname, "../../cmd");
 
-const program = (name: string): string => join(import.meta.dirname, "../../cmd", `${name}.js`);
+/** The commands that were built, by name, from the files that the compiler has left. */
+export function commandsIn(files: readonly string[]): readonly string[] {
+  return files.flatMap((file) => /^(.+)\.js$/.exec(file)?.slice(1) ?? []);
+}
 
 /** All in turn, several times; the slowest help counts. */
 function helps(rounds: number): Promise<Figures> {
+  const names = commandsIn(readdirSync(FOLDER));
   const times = new Map<string, number[]>();
   const actions: [string, () => unknown][] = [
     ["node", command(process.execPath, "-e", "0")],
-    ...PROGRAMS.map((name): [string, () => unknown] => [
+    ...names.map((name): [string, () => unknown] => [
       name,
-      command(process.execPath, program(name), "--help"),
+      command(process.execPath, join(FOLDER, `${name}.js`), "--help"),
     ]),
   ];
   for (let round = 0; round < rounds; round += 1)
     for (const [name, action] of actions)
       times.set(name, [...(times.get(name) ?? []), timeMs(action)]);
   const medians = new Map([...times].map(([name, values]) => [name, median(values)]));
-  const slowest = Math.max(...PROGRAMS.map((name) => medians.get(name) ?? NaN));
+  const slowest = Math.max(...names.map((name) => medians.get(name) ?? NaN));
   return Promise.resolve({ ...Object.fromEntries(medians), slowest });
 }
 
