@@ -1,7 +1,7 @@
 /** benchmarks-page: the tables of docs/benchmarks.md, from what a run of `make bench-record` has left in docs/benchmarks.json. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { peerText, pointsText, ratioText, reachText, spreadText } from "../bench/lib/table.ts";
+import { oursText, peerText, pointsText, ratioText, reachText } from "../bench/lib/table.ts";
 import type { Measured } from "../bench/lib/measure.ts";
 import type { BenchResult } from "../bench/main.ts";
 
@@ -16,7 +16,7 @@ export function withBenchmarks(page: string): string {
       ["what", "ours: median (lowest to highest)", "beside", "to reach", "ratio"],
       result.lines.map((line) => [
         line.what,
-        spreadText(line.ours, line.unit),
+        oursText(line),
         peerText(line),
         reachText(line.reach, line.unit),
         ratioText(line.ratio),

@@ -11,9 +11,9 @@ export type Measured = {
   readonly unit: Line["unit"];
   readonly better: Line["better"];
   readonly runs: number;
-  readonly ours: Spread;
+  readonly ours?: Spread;
   readonly peer?: Spread & { readonly name: string };
-  /** Why there is no peer's figure. */
+  /** Why there is no peer's figure, or none of ours either. */
   readonly missing?: string;
   /** Ours beside the peer's, run by run, more is better: the median. */
   readonly ratio?: number;
@@ -78,10 +78,11 @@ async function allRuns(
 
 function measured(contest: Contest, line: Line, runs: Runs, mayJudge: boolean): Measured[] {
   const ours = valuesOf(runs, line.ours);
-  if (typeof ours === "string") return [];
-  const theirs = line.peer && valuesOf(runs, line.peer.source);
   const { what, unit, better, limit } = line;
   const base = { contest: contest.name, what, unit, better, limit, runs: ours.length };
+  if (typeof ours === "string")
+    return [{ ...base, runs: 0, missing: ours, ...verdict(line, NaN, undefined, false) }];
+  const theirs = line.peer && valuesOf(runs, line.peer.source);
   const us = spread(ours);
   if (line.peer === undefined || theirs === undefined)
     return [{ ...base, ours: us, ...verdict(line, us.median, undefined, mayJudge) }];

@@ -48,10 +48,15 @@ export function ratioText(ratio: number | undefined): string {
   return ratio === undefined ? "" : ratio.toFixed(2);
 }
 
-/** The peer's figure under its name, or why there is none. */
-export function peerText({ peer, missing, unit }: Measured): string {
+/** Our figure, or why there is none. */
+export function oursText({ ours, missing, unit }: Measured): string {
+  return ours === undefined ? (missing ?? "") : spreadText(ours, unit);
+}
+
+/** The peer's figure under its name, or why there is none; nothing where there is none of ours. */
+export function peerText({ ours, peer, missing, unit }: Measured): string {
   if (peer !== undefined) return `${spreadText(peer, unit)} ${peer.name}`;
-  return missing ?? "";
+  return ours === undefined ? "" : (missing ?? "");
 }
 
 /** One figure for each load, in a row. */
@@ -73,7 +78,7 @@ export function contestTable(lines: readonly Measured[]): string {
   for (const line of lines)
     table.push([
       line.what,
-      spreadText(line.ours, line.unit),
+      oursText(line),
       peerText(line),
       reachText(line.reach, line.unit),
       ratioText(line.ratio),

@@ -1,0 +1,40 @@
+import { describe, expect, it } from "vitest";
+import type { Contest, Contestant } from "./contest.ts";
+import { measure } from "./measure.ts";
+import { contestTable } from "./table.ts";
+
+const missing: Contestant = {
+  needs: [{ file: "no-such-compiler", package: "gcc" }],
+  run: () => Promise.reject(new Error("it cannot run")),
+};
+const contest: Contest = {
+  name: "some",
+  load: { full: 23, quick: 1 },
+  runs: 1,
+  contestants: { ours: missing, peer: missing },
+  lines: [
+    {
+      what: "echoes",
+      unit: "1/s",
+      better: "more",
+      ours: ["ours", "perSecond"],
+      peer: { name: "C", source: ["peer", "perSecond"] },
+      reach: { ratio: 0.6 },
+      limit: "",
+    },
+  ],
+};
+
+describe("a line whose own contestant lacks a tool", () => {
+  it("is there, names the tool and its package, and judges nothing", async () => {
+    const effort = { isQuick: false, runs: undefined, withGrowth: false, say: () => undefined };
+    const { lines } = await measure(contest, effort);
+    expect(lines).toMatchObject([
+      { what: "echoes", missing: "no no-such-compiler (package gcc)", reach: { ratio: 0.6 } },
+    ]);
+    expect(lines[0]).not.toHaveProperty("ours");
+    expect(lines[0]?.reach).not.toHaveProperty("isReached");
+    const table = contestTable(lines).replaceAll(/\s+/g, " ");
+    expect(table.match(/no-such-compiler/g)).toHaveLength(1);
+  });
+});
