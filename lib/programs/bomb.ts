@@ -55,13 +55,11 @@ const CLOSERS = { end: "client", reset: "reset", wait: "server" } as const;
 export function prepareBomb(options: BombOptions): Bomb {
   const range = ephemeralPorts();
   const reuse = timeWaitReuse(options.host);
-  // Where ports come back by themselves, a TIME_WAIT takes none away for long.
-  const table = readProcNet().filter(
-    ({ state }) => reuse.kind === "never" || state !== "TIME_WAIT",
-  );
+  const timeWaits = reuse.kind === "never" ? "count" : "come back";
+  const table = readProcNet();
   const predicted = predictExhaustion({
     range,
-    taken: options.ports.map((port) => takenPorts(table, options.host, port)),
+    taken: options.ports.map((port) => takenPorts(table, options.host, port, timeWaits)),
     closer: CLOSERS[options.leave],
     namesPorts: options.walkPorts,
     reuse,

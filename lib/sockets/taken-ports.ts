@@ -3,16 +3,19 @@ import type { SocketRecord } from "./record.ts";
 
 /**
  * Local ports that cannot carry another connection to `remotePort` of `address`: those that have one, in whatever state, and those
- * that a listener is bound to. Source: __inet_hash_connect() in net/ipv4/inet_hashtables.c.
+ * that a listener is bound to. Where ports come back by themselves, a TIME_WAIT takes none away for long: `timeWaits` says
+ * whether it counts. Source: __inet_hash_connect() in net/ipv4/inet_hashtables.c.
  */
 export function takenPorts(
   records: readonly SocketRecord[],
   address: string,
   remotePort: number,
+  timeWaits: "count" | "come back" = "count",
 ): ReadonlySet<number> {
   const taken = new Set<number>();
   for (const { protocol, state, local, remote } of records) {
     if (protocol !== "tcp" || typeof local.port !== "number") continue;
+    if (state === "TIME_WAIT" && timeWaits === "come back") continue;
     const isSameDestination = remote.port === remotePort && sameAddress(remote.address, address);
     if (isSameDestination || state === "LISTEN") taken.add(local.port);
   }
