@@ -44,7 +44,7 @@ export class Host {
     return this.#holder === undefined ? [] : ["nsenter", "-t", `${this.pid}`, "-n", "--"];
   }
 
-  /** All TCP sockets of this host, now. */
+  /** All TCP sockets of this host that are of IPv4, now. */
   sockets(): readonly SocketRecord[] {
     return parseProcNet(readFileSync(`/proc/${this.pid}/net/tcp`, "latin1")).records;
   }
