@@ -152,6 +152,17 @@ describe("states FILE", () => {
     expect(JSON.parse(stdout)).toMatchObject({ counts: { ...emptyCounts(), ...counts } });
   });
 
+  it("finds the IPv4 clients of a dual-stack server by their address, through every source", async () => {
+    for (const input of [
+      "ESTAB 0 0 [::ffff:10.0.0.1]:80 [::ffff:10.9.9.9]:50001\n",
+      "tcp6 0 0 10.0.0.1:80 10.9.9.9:50001 ESTABLISHED\n",
+      " 0: 0000000000000000FFFF00000100000A:0050 0000000000000000FFFF00000909090A:C351 01 00000000:00000000 00:00000000 00000000 0 0 1 1\n",
+    ]) {
+      const { stdout } = await run(["-", "--json", "--remote", "10.9.9.9"], { input });
+      expect(JSON.parse(stdout)).toMatchObject({ counts: { ESTABLISHED: 1 } });
+    }
+  });
+
   it("counts only what a process holds", async () => {
     const { stdout } = await run([
       join(FIXTURES, "ss-details-6.1-linux.txt"),
@@ -218,6 +229,7 @@ describe("states FILE", () => {
     ["counters with a filter", ["--source", "counters", "--port", "80"], /no sockets to filter/],
     ["an unknown format", [SS, "--format", "nestat"], /no such format; tried: ss, /],
     ["an unknown state", ["--state", "WAITING"], /expected states such as ESTABLISHED,/],
+    ["a host name", ["--remote", "localhost"], /--remote: expected a port, an address or both/],
     ["a port out of range", ["--port", "65536"], /expected a whole number from 1 to 65535/],
   ])("exits with 2 and one line for %s", async (_, args, message) => {
     const { code, stdout, stderr } = await run(args);

@@ -17,6 +17,7 @@ import { command, main, UsageError } from "../lib/cli/main.ts";
 import { SOURCES } from "../lib/sockets/blind-spots.ts";
 import { GROUPINGS, predicateOf } from "../lib/sockets/filter.ts";
 import type { Look, LookOptions } from "../lib/sockets/look.ts";
+import { placesNamed } from "../lib/sockets/place.ts";
 import type { StateCounts } from "../lib/sockets/record.ts";
 import { statesNamed } from "../lib/sockets/state-names.ts";
 
@@ -34,8 +35,8 @@ const flags = {
     metavar: "NAME",
   }),
   port: optional(integer(1, 65_535), { about: "Only this port, on either side", metavar: "N" }),
-  local: optional(words, { about: "Only this port or address on our side", metavar: "TEXT" }),
-  remote: optional(words, {
+  local: optional(placesNamed, { about: "Only this port or address on our side", metavar: "TEXT" }),
+  remote: optional(placesNamed, {
     about: "Only this port or address on the other side",
     metavar: "TEXT",
   }),

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { groupBy, predicateOf } from "./filter.ts";
+import { placesNamed } from "./place.ts";
 import { emptyCounts } from "./record.ts";
 import { parseSs } from "./ss.ts";
 
@@ -15,9 +16,9 @@ ESTAB      0 0   [::1]:50003      [::1]:443       users:(("client",pid=12,fd=6))
 describe("predicateOf", () => {
   it.each([
     [{ port: 8080 }, [1, 2, 3, 4]],
-    [{ local: "8080" }, [1, 2]],
-    [{ remote: "127.0.0.1:8080" }, [3, 4]],
-    [{ remote: "[::1]:443" }, [5]],
+    [{ local: placesNamed("8080") }, [1, 2]],
+    [{ remote: placesNamed("127.0.0.1:8080") }, [3, 4]],
+    [{ remote: placesNamed("[::1]:443") }, [5]],
     [{ states: ["TIME_WAIT", "LISTEN"] as const }, [1, 4]],
     [{ pid: 11 }, [2]],
     [{ family: 6 as const }, [5]],
@@ -63,6 +64,15 @@ describe("groupBy", () => {
       ["ESTABLISHED", 3],
       ["LISTEN", 1],
       ["TIME_WAIT", 1],
+    ]);
+  });
+
+  it("takes an IPv4 peer of a dual-stack server for the same peer", () => {
+    const { records } = parseSs(
+      "ESTAB 0 0 [::ffff:127.0.0.1]:80 [::ffff:127.0.0.1]:50001\nESTAB 0 0 127.0.0.1:50001 127.0.0.1:80\n",
+    );
+    expect(groupBy(records, "remote").map(({ key, total }) => [key, total])).toEqual([
+      ["127.0.0.1", 2],
     ]);
   });
 

@@ -1,8 +1,9 @@
 /** filter: which sockets are meant, and how they belong together. Pure. */
+import { plainAddress } from "./identity.ts";
+import { isAt, type Place } from "./place.ts";
 import {
   countStates,
   totalOf,
-  type Endpoint,
   type SocketRecord,
   type StateCounts,
   type TcpState,
@@ -13,10 +14,10 @@ import type { Predicate } from "./sinks.ts";
 export type SocketFilter = {
   /** On either side. */
   readonly port?: number | undefined;
-  /** `80`, `127.0.0.1` or `127.0.0.1:80` on this side. */
-  readonly local?: string | undefined;
+  /** On this side; see placesNamed(). */
+  readonly local?: readonly Place[] | undefined;
   /** The same on the other side. */
-  readonly remote?: string | undefined;
+  readonly remote?: readonly Place[] | undefined;
   readonly states?: readonly TcpState[] | undefined;
   readonly pid?: number | undefined;
   readonly family?: 4 | 6 | undefined;
@@ -39,12 +40,6 @@ function conditionsOf({ port, local, remote, states, pid, family }: SocketFilter
     family === undefined ? undefined : (it) => it.family === family,
   ];
   return conditions.filter((condition) => condition !== undefined);
-}
-
-/** Is this the endpoint that somebody typed: a port, an address, or both? */
-function isAt({ address, port }: Endpoint, typed: string): boolean {
-  const plain = typed.replaceAll(/[[\]]/g, "");
-  return plain === String(port) || plain === address || plain === `${address}:${port ?? "*"}`;
 }
 
 /** What sockets can be grouped by. */
@@ -96,7 +91,7 @@ function keysFor(
           ? ["(no owner)"]
           : [...new Set(owners.map(({ pid, name }) => `${name ?? "?"} (${pid})`))];
     case "remote":
-      return ({ remote }) => [remote.port === null ? "(none)" : remote.address];
+      return ({ remote }) => [remote.port === null ? "(none)" : plainAddress(remote.address)];
     case "state":
       return ({ state }) => [state ?? "(no state)"];
   }

@@ -13,8 +13,16 @@ export function identityOf({ local, remote }: Pick<SocketRecord, "local" | "remo
 }
 
 const ANY = new Set(["*", "0.0.0.0", "::"]);
+const MAPPED = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/;
+
+/** An address in the spelling that all tools share: `*` for any, no `::ffff:`, small letters. */
+export function plainAddress(address: string): string {
+  if (!address.includes(":")) return ANY.has(address) ? "*" : address;
+  const small = address.toLowerCase();
+  const plain = MAPPED.exec(small)?.[1] ?? small;
+  return ANY.has(plain) ? "*" : plain;
+}
 
 function spell({ address, port }: Endpoint): string {
-  const plain = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1] ?? address;
-  return `${ANY.has(plain) ? "*" : plain}:${port ?? "*"}`;
+  return `${plainAddress(address)}:${port ?? "*"}`;
 }

@@ -37,6 +37,7 @@ export {
   type Grouping,
   type SocketFilter,
 } from "./filter.ts";
+export { placesNamed, type Place } from "./place.ts";
 export { lookLive, lookAtFile, looks, type Look, type LookOptions } from "./look.ts";
 export { decodeText, decodeStream } from "./decode.ts";
 export { identityOf } from "./identity.ts";
