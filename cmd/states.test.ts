@@ -142,6 +142,34 @@ describe("states FILE", () => {
     expect((await run([SS, "--by", "port"])).stdout).toMatch(/^->:35603 +17 +ESTABLISHED=3,/m);
   });
 
+  it("groups by service where a filter leaves the listeners out, too", async () => {
+    const { stdout } = await run([SS, "--json", "--by", "port", "--state", "ESTABLISHED"]);
+    const { groups, notes } = JSON.parse(stdout) as { groups: { key: string }[]; notes: string[] };
+    expect(groups.map(({ key }) => key)).toEqual([
+      ":35603",
+      "->:35603",
+      "->:37423",
+      "->:39295",
+      ":37423",
+      ":39295",
+    ]);
+    expect(notes).toEqual([]);
+    const input = readFileSync(SS, "utf8").replaceAll(/^LISTEN.*\n/gm, "");
+    const guessed = JSON.parse((await run(["-", "--json", "--by", "port"], { input })).stdout) as {
+      notes: string[];
+    };
+    expect(guessed.notes).toEqual([expect.stringMatching(/^nothing listens in this table: /)]);
+  });
+
+  it.each([
+    ["ESTAB 0 0 10.0.0.1:https 10.0.0.9:50001", ["--port", "443"], /^1 socket with names .*-n/],
+    ["ESTAB 0 0 10.0.0.1:443 10.0.0.9:50001", ["--pid", "1"], /^no owners in this table: /],
+    ["ESTAB 0 0 10.0.0.1:443 10.0.0.9:50001", ["--by", "process"], /^no owners in this table: /],
+  ])("says of %j why it may have no answer to %j", async (row, args, note) => {
+    const { stdout } = await run(["-", "--json", ...args], { input: `${row}\n` });
+    expect(JSON.parse(stdout)).toMatchObject({ notes: [expect.stringMatching(note)] });
+  });
+
   it.each([
     [["--state", "time_wait,LAST-ACK"], { TIME_WAIT: 3, LAST_ACK: 2 }],
     [["--local", "127.0.0.1:37423"], { LISTEN: 1, ESTABLISHED: 2 }],

@@ -15,7 +15,7 @@ import { choice, flag, integer, optional, toggle, words, type Values } from "../
 import type { Io } from "../lib/cli/io.ts";
 import { command, main, UsageError } from "../lib/cli/main.ts";
 import { SOURCES } from "../lib/sockets/blind-spots.ts";
-import { GROUPINGS, predicateOf } from "../lib/sockets/filter.ts";
+import { GROUPINGS } from "../lib/sockets/groups.ts";
 import type { Look, LookOptions } from "../lib/sockets/look.ts";
 import { placesNamed } from "../lib/sockets/place.ts";
 import type { StateCounts } from "../lib/sockets/record.ts";
@@ -87,15 +87,15 @@ const states = command({
 
 function lookOptions(values: Flags, io: Io): LookOptions {
   const family = values.family === undefined ? undefined : values.family === "4" ? 4 : 6;
-  const where = predicateOf({ ...values, states: values.state, family });
   // The table of --explain needs the reasons only; its JSON has every line.
   const isEveryLineShown = values.records || (values.explain && values.json);
   return {
     want: values.by !== undefined || isEveryLineShown ? "records" : "counts",
     details: values.by === "process" || values.records || values.pid !== undefined,
+    filter: { ...values, states: values.state, family },
+    by: values.by,
     signal: io.signal,
     endian: values.endian,
-    ...(where === undefined ? {} : { where }),
   };
 }
 

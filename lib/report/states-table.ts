@@ -1,7 +1,7 @@
 /** states-table: socket counts for people. At most 80 columns; every state has its row, for a zero is news too. */
 import { Chalk, type ChalkInstance } from "chalk";
 import Table from "cli-table3";
-import { groupBy, type Group, type Grouping } from "../sockets/filter.ts";
+import { groupBy, type Group, type Grouping } from "../sockets/groups.ts";
 import type { Look } from "../sockets/look.ts";
 import type { Tally } from "../sockets/reading.ts";
 import type { Reconciliation } from "../sockets/reconcile.ts";
@@ -51,8 +51,8 @@ export type LookTextOptions = TableOptions & {
 
 /** A look as text: the states, and as wanted its groups and its account. */
 export function lookText(look: Look, { by, explain, before, color }: LookTextOptions): string {
-  const { tally, records = [] } = look;
-  const groups = by === undefined ? [] : [groupsTable(groupBy(records, by), { by, color })];
+  const { tally, records = [], served } = look;
+  const groups = by === undefined ? [] : [groupsTable(groupBy(records, by, served), { by, color })];
   const account = explain ? [accountTable(tally)] : [];
   const table = statesTable({ ...look, ...tally, notes: look.notes, before }, { color });
   return [table, ...groups, ...account].join("\n\n");

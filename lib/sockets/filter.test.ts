@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { groupBy, predicateOf } from "./filter.ts";
+import { predicateOf, type Doubt } from "./filter.ts";
+import { groupBy } from "./groups.ts";
+import { parseSockets } from "./parse.ts";
 import { placesNamed } from "./place.ts";
 import { emptyCounts } from "./record.ts";
 import { parseSs } from "./ss.ts";
@@ -28,6 +30,39 @@ describe("predicateOf", () => {
     expect(records.filter((record) => where?.(record)).map(({ line }) => line)).toEqual(lines);
   });
 
+  it.each([
+    ["name", "tcp ESTAB 0 0 10.0.0.1:ssh 10.0.0.9:50001", { port: 22 }],
+    ["name", "tcp ESTAB 0 0 10.0.0.1:ssh 10.0.0.9:50001", { local: placesNamed("10.0.0.1:22") }],
+    [
+      "name",
+      "tcp 0 0 web.example.com:443 10.0.0.9:50001 ESTABLISHED",
+      { local: placesNamed("::1") },
+    ],
+    [
+      "cut",
+      "tcp6 0 0 2001:db8:1111:2222:33:22 ::1:50001 ESTABLISHED",
+      { local: placesNamed("2001:db8:1111:2222:3333::1") },
+    ],
+    ["state", "0 0 10.0.0.1:80 10.0.0.9:50001", { states: ["TIME_WAIT"] as const }],
+    ["owner", "ESTAB 0 0 10.0.0.1:80 10.0.0.9:50001", { pid: 1 }],
+  ] as const)("cannot tell, for its %s, whether %j is meant by %j", (doubt, line, filter) => {
+    const { records } = parseSockets(line);
+    const doubts: Doubt[] = [];
+    const where = predicateOf(filter, (doubt) => doubts.push(doubt));
+    expect([where?.(records[0]!), doubts]).toEqual([false, [doubt]]);
+  });
+
+  it.each([
+    [{ local: placesNamed("10.0.0.2:22") }],
+    [{ remote: placesNamed("10.0.0.1") }],
+    [{ port: 22, family: 6 }],
+  ] as const)("has no doubt where something else settles it: %j", (filter) => {
+    const { records } = parseSockets("tcp ESTAB 0 0 10.0.0.1:ssh 10.0.0.9:50001");
+    const doubts: Doubt[] = [];
+    const where = predicateOf(filter, (doubt) => doubts.push(doubt));
+    expect([where?.(records[0]!), doubts]).toEqual([false, []]);
+  });
+
   it("is nothing where nothing is asked", () => {
     expect(predicateOf({ port: undefined })).toBeUndefined();
   });
@@ -42,6 +77,24 @@ describe("groupBy", () => {
       ["->:8080", 2],
       [":8080", 2],
       ["->:443", 1],
+    ]);
+  });
+
+  it("finds the service where no listener is shown: many share its port, and between equals it is the lower", () => {
+    const { records } = parseSs(
+      `ESTAB 0 0 127.0.0.1:50080 127.0.0.1:40001
+ESTAB 0 0 127.0.0.1:50080 127.0.0.1:40002
+ESTAB 0 0 127.0.0.1:40001 127.0.0.1:50080
+ESTAB 0 0 127.0.0.1:40002 127.0.0.1:50080
+ESTAB 0 0 10.0.0.1:22 10.0.0.9:50001
+ESTAB 0 0 10.0.0.1:50002 10.0.0.9:443
+`,
+    );
+    expect(groupBy(records, "port").map(({ key, total }) => [key, total])).toEqual([
+      ["->:50080", 2],
+      [":50080", 2],
+      ["->:443", 1],
+      [":22", 1],
     ]);
   });
 

@@ -1,13 +1,7 @@
-/** filter: which sockets are meant, and how they belong together. Pure. */
-import { plainAddress } from "./identity.ts";
+/** filter: which sockets are meant. Where the text does not tell, a socket is left out, and its reader has to know. */
+import { familyOf } from "./endpoint.ts";
 import { isAt, type Place } from "./place.ts";
-import {
-  countStates,
-  totalOf,
-  type SocketRecord,
-  type StateCounts,
-  type TcpState,
-} from "./record.ts";
+import type { Endpoint, SocketRecord, TcpState } from "./record.ts";
 import type { Predicate } from "./sinks.ts";
 
 /** Conditions that a record must all meet; those left out are met by all. */
@@ -23,86 +17,93 @@ export type SocketFilter = {
   readonly family?: 4 | 6 | undefined;
 };
 
-/** The predicate of a filter; undefined when the filter lets everything through. */
-export function predicateOf(filter: SocketFilter): Predicate | undefined {
+/** Why it cannot be told whether a record meets a condition. */
+export type Doubt = "family" | "state" | "owner" | "name" | "cut";
+
+type Condition = (record: SocketRecord) => boolean | Doubt;
+
+/**
+ * The predicate of a filter; undefined when the filter lets everything through.
+ *
+ * @param onDoubt - told of each record that is left out only because its text does not tell enough.
+ */
+export function predicateOf(
+  filter: SocketFilter,
+  onDoubt: (doubt: Doubt) => void = () => undefined,
+): Predicate | undefined {
   const conditions = conditionsOf(filter);
   if (conditions.length === 0) return undefined;
-  return (record) => conditions.every((condition) => condition(record));
+  return (record) => {
+    let doubt: Doubt | undefined;
+    for (const condition of conditions) {
+      const answer = condition(record);
+      if (answer === false) return false;
+      if (answer !== true) doubt = answer;
+    }
+    if (doubt !== undefined) onDoubt(doubt);
+    return doubt === undefined;
+  };
 }
 
-function conditionsOf({ port, local, remote, states, pid, family }: SocketFilter): Predicate[] {
-  const conditions: (Predicate | undefined)[] = [
-    port === undefined ? undefined : (it) => it.local.port === port || it.remote.port === port,
-    local === undefined ? undefined : (it) => isAt(it.local, local),
-    remote === undefined ? undefined : (it) => isAt(it.remote, remote),
-    states === undefined ? undefined : (it) => it.state !== undefined && states.includes(it.state),
-    pid === undefined ? undefined : (it) => it.owners.some((owner) => owner.pid === pid),
-    family === undefined ? undefined : (it) => it.family === family,
+/** Does a filter ask for nothing but states? Then it is for counts too that somebody else has made. */
+export function isAboutStates(filter: SocketFilter): boolean {
+  return conditionsOf({ ...filter, states: undefined }).length === 0;
+}
+
+function conditionsOf({ port, local, remote, states, pid, family }: SocketFilter): Condition[] {
+  const conditions: (Condition | undefined)[] = [
+    port === undefined ? undefined : hasPort(port),
+    local === undefined ? undefined : (it) => isMeant(it.local, local),
+    remote === undefined ? undefined : (it) => isMeant(it.remote, remote),
+    states === undefined ? undefined : isIn(states),
+    pid === undefined ? undefined : isHeldBy(pid),
+    family === undefined
+      ? undefined
+      : (it) => (it.family === undefined ? "family" : it.family === family),
   ];
   return conditions.filter((condition) => condition !== undefined);
 }
 
-/** What sockets can be grouped by. */
-export const GROUPINGS = ["port", "process", "remote", "state"] as const;
-
-/** One of the groupings. */
-export type Grouping = (typeof GROUPINGS)[number];
-
-/** Sockets that belong together. */
-export type Group = { readonly key: string; readonly counts: StateCounts; readonly total: number };
-
-/**
- * Groups TCP records, the largest group first.
- *
- * `port` means the service: `:80` for the side that serves port 80 (something listens there), `->:443` for the side that
- * uses it, because ephemeral ports would be a group each. `process` counts a shared socket for each holder.
- */
-export function groupBy(records: readonly SocketRecord[], grouping: Grouping): readonly Group[] {
-  const keysOf = keysFor(grouping, records);
-  const groups = new Map<string, SocketRecord[]>();
-  for (const record of records) {
-    if (record.protocol !== "tcp") continue;
-    for (const key of keysOf(record)) {
-      const group = groups.get(key);
-      if (group === undefined) groups.set(key, [record]);
-      else group.push(record);
-    }
-  }
-  return [...groups]
-    .map(([key, members]) => groupOf(key, members))
-    .sort((one, other) => other.total - one.total || (one.key < other.key ? -1 : 1));
+function hasPort(port: number): Condition {
+  return ({ local, remote }) => {
+    if (local.port === port || remote.port === port) return true;
+    return typeof local.port === "string" || typeof remote.port === "string" ? "name" : false;
+  };
 }
 
-function groupOf(key: string, members: readonly SocketRecord[]): Group {
-  const counts = countStates(members);
-  return { key, counts, total: totalOf(counts) };
+function isIn(states: readonly TcpState[]): Condition {
+  return ({ protocol, state }) => {
+    if (state !== undefined) return states.includes(state);
+    return protocol === "tcp" ? "state" : false;
+  };
 }
 
-function keysFor(
-  grouping: Grouping,
-  records: readonly SocketRecord[],
-): (record: SocketRecord) => readonly string[] {
-  switch (grouping) {
-    case "port":
-      return servicePort(records);
-    case "process":
-      return ({ owners }) =>
-        owners.length === 0
-          ? ["(no owner)"]
-          : [...new Set(owners.map(({ pid, name }) => `${name ?? "?"} (${pid})`))];
-    case "remote":
-      return ({ remote }) => [remote.port === null ? "(none)" : plainAddress(remote.address)];
-    case "state":
-      return ({ state }) => [state ?? "(no state)"];
-  }
+function isHeldBy(pid: number): Condition {
+  return ({ owners }) => (owners.length === 0 ? "owner" : owners.some((it) => it.pid === pid));
 }
 
-function servicePort(records: readonly SocketRecord[]): (record: SocketRecord) => string[] {
-  const served = new Set(
-    records.filter(({ state }) => state === "LISTEN").map(({ local }) => local.port),
+function isMeant(endpoint: Endpoint, places: readonly Place[]): boolean | Doubt {
+  if (isAt(endpoint, places)) return true;
+  const { address, port } = endpoint;
+  const isName = (typeof port === "string" || isHost(endpoint)) && mayBeMeant(endpoint, places);
+  if (isName) return "name";
+  const isCut = endpoint.truncated === true && places.some((it) => it.address?.startsWith(address));
+  return isCut ? "cut" : false;
+}
+
+/** Would it be meant if its names were the right ones? */
+function mayBeMeant(endpoint: Endpoint, places: readonly Place[]): boolean {
+  return places.some(({ address, port, ...rest }) =>
+    isAt(endpoint, [
+      {
+        ...rest,
+        ...(address === undefined || isHost(endpoint) ? {} : { address }),
+        ...(port === undefined || typeof endpoint.port === "string" ? {} : { port }),
+      },
+    ]),
   );
-  return ({ local, remote }) =>
-    served.has(local.port) || remote.port === null
-      ? [`:${local.port ?? "*"}`]
-      : [`->:${remote.port}`];
+}
+
+function isHost(endpoint: Endpoint): boolean {
+  return endpoint.address !== "*" && familyOf(endpoint) === undefined;
 }

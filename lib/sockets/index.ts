@@ -29,14 +29,8 @@ export {
   type ProcOptions,
 } from "./capture.ts";
 export { readOwners, ownedBy, type OwnersByInode } from "./owners.ts";
-export {
-  GROUPINGS,
-  groupBy,
-  predicateOf,
-  type Group,
-  type Grouping,
-  type SocketFilter,
-} from "./filter.ts";
+export { predicateOf, type Doubt, type SocketFilter } from "./filter.ts";
+export { GROUPINGS, groupBy, type Group, type Grouping } from "./groups.ts";
 export { placesNamed, type Place } from "./place.ts";
 export { lookLive, lookAtFile, looks, type Look, type LookOptions } from "./look.ts";
 export { decodeText, decodeStream } from "./decode.ts";

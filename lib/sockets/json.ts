@@ -1,5 +1,5 @@
 /** json: what `states --json` prints. The shape is an interface: it changes only together with its version. */
-import { groupBy, type Group, type Grouping } from "./filter.ts";
+import { groupBy, type Group, type Grouping } from "./groups.ts";
 import type { Look } from "./look.ts";
 import type { SocketRecord, StateCounts } from "./record.ts";
 import type { Skipped } from "./sinks.ts";
@@ -41,7 +41,7 @@ export function lookJson(look: Look, { by, records, explain }: LookJsonOptions):
     from,
     counts: tally.counts,
     unstated: tally.unstated,
-    ...(by === undefined ? {} : { by, groups: groupBy(look.records ?? [], by) }),
+    ...(by === undefined ? {} : { by, groups: groupBy(look.records ?? [], by, look.served) }),
     ...(records ? { records: look.records ?? [] } : {}),
     ...(explain ? { lines: tally.lines, rows: tally.rows, skipped: look.skipped ?? [] } : {}),
     notes,

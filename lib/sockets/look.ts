@@ -4,11 +4,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { SOURCE_BLIND_SPOTS, type Source } from "./blind-spots.ts";
 import { capture, CaptureError, type AskedSource } from "./capture.ts";
 import { decodeStream } from "./decode.ts";
+import { openQuestion, type Asked } from "./question.ts";
 import { countStream, parseStream } from "./parse.ts";
 import type { ParseOptions } from "./reader.ts";
 import type { ParsedText, Tally } from "./reading.ts";
-import type { SocketRecord, StateCounts } from "./record.ts";
-import type { Predicate, Skipped } from "./sinks.ts";
+import type { Endpoint, SocketRecord, StateCounts } from "./record.ts";
+import type { Skipped } from "./sinks.ts";
 
 /** What was seen, and through what. */
 export type Look = {
@@ -16,6 +17,8 @@ export type Look = {
   /** Only where they were wanted. */
   readonly records?: readonly SocketRecord[];
   readonly skipped?: readonly Skipped[];
+  /** The ports where something listens, those of sockets that were left out too. Only where it was asked for groups. */
+  readonly served?: ReadonlySet<Endpoint["port"]>;
   /** The command that was run, or the name of the file. */
   readonly from: string;
   readonly source?: Source;
@@ -24,16 +27,16 @@ export type Look = {
 };
 
 /** How to look. */
-export type LookOptions = ParseOptions & {
-  /** `counts` alone are read in constant memory; `records` keep every socket. */
-  readonly want: "counts" | "records";
-  readonly where?: Predicate;
-  /** Also owners, user ids, inodes and timers of a live table. */
-  readonly details?: boolean;
-  /** What the look before this one has counted. */
-  readonly before?: StateCounts;
-  readonly signal?: AbortSignal;
-};
+export type LookOptions = ParseOptions &
+  Asked & {
+    /** `counts` alone are read in constant memory; `records` keep every socket. */
+    readonly want: "counts" | "records";
+    /** Also owners, user ids, inodes and timers of a live table. */
+    readonly details?: boolean;
+    /** What the look before this one has counted. */
+    readonly before?: StateCounts;
+    readonly signal?: AbortSignal;
+  };
 
 /**
  * Looks at this machine.
@@ -41,7 +44,8 @@ export type LookOptions = ParseOptions & {
  * @throws CaptureError when the tool is missing or fails, ParseError when its output cannot be read.
  */
 export async function lookLive(asked: AskedSource, options: LookOptions): Promise<Look> {
-  const { where, details, before, signal } = options;
+  const { details, before, signal } = options;
+  const { where, ...question } = openQuestion(options);
   if (asked === "counters" && (options.want === "records" || where !== undefined))
     throw new CaptureError("the source counters has no sockets to filter, group or list; use ss");
   const captured = await capture(asked, {
@@ -54,10 +58,11 @@ export async function lookLive(asked: AskedSource, options: LookOptions): Promis
   return {
     tally: captured.table,
     ...(options.want === "records" ? recordsOf(captured.table) : {}),
+    ...(options.by === undefined ? {} : { served: question.served }),
     from: captured.command,
     source: captured.source,
     blindSpots: SOURCE_BLIND_SPOTS[captured.source],
-    notes: [...captured.notes, ...captured.table.notes],
+    notes: [...captured.notes, ...captured.table.notes, ...question.notes()],
   };
 }
 
@@ -73,7 +78,8 @@ export function lookOften(
   options: LookOptions,
   longTableRows = LONG_TABLE_ROWS,
 ): () => Promise<Look> {
-  const mayCount = asked === "auto" && options.want === "counts" && options.where === undefined;
+  const asksNothing = openQuestion(options).where === undefined;
+  const mayCount = asked === "auto" && options.want === "counts" && asksNothing;
   let source = asked;
   let before: StateCounts | undefined;
   return async () => {
@@ -112,8 +118,9 @@ export async function* looks(
 export async function lookAtFile(
   path: string,
   format: string,
-  { want, where, ...parsing }: LookOptions,
+  { want, filter, by, ...parsing }: LookOptions,
 ): Promise<Look> {
+  const { where, served, notes } = openQuestion({ filter, by });
   const text = decodeStream(path === "-" ? process.stdin : fileBytes(path));
   const options = {
     ...protocolNamed(path),
@@ -123,10 +130,17 @@ export async function lookAtFile(
   const from = path === "-" ? "standard input" : path;
   if (want === "counts") {
     const tally = await countStream(text, format, options);
-    return { tally, from, blindSpots: [], notes: tally.notes };
+    return { tally, from, blindSpots: [], notes: [...tally.notes, ...notes()] };
   }
   const table = await parseStream(text, format, options);
-  return { tally: table, ...recordsOf(table), from, blindSpots: [], notes: table.notes };
+  return {
+    tally: table,
+    ...recordsOf(table),
+    ...(by === undefined ? {} : { served }),
+    from,
+    blindSpots: [],
+    notes: [...table.notes, ...notes()],
+  };
 }
 
 function recordsOf({ records, skipped }: ParsedText): Pick<Look, "records" | "skipped"> {
