@@ -74,16 +74,24 @@ const states = command({
     if (more.length > 0) throw new UsageError("states takes one FILE; see --help");
     if (path !== undefined && (values.watch || values.reconcile))
       throw new UsageError("--watch and --reconcile look at this machine: they take no FILE");
-    if (values.reconcile) return reconcile(values, io);
-    const { lookAtFile, lookLive, lookOften } = await import("../lib/sockets/look.ts");
-    const options = lookOptions(values, io);
-    if (path !== undefined)
-      return print(values, io, await lookAtFile(path, values.format, options));
-    return values.watch
-      ? watch(values, io, lookOften(values.source, options))
-      : print(values, io, await lookLive(values.source, options));
+    try {
+      return await (values.reconcile ? reconcile(values, io) : look(values, io, path));
+    } catch (error) {
+      // What an interruption breaks off in the middle is no news to who interrupted.
+      if (!io.signal.aborted) throw error;
+      return 130;
+    }
   },
 });
+
+async function look(values: Flags, io: Io, path: string | undefined): Promise<number> {
+  const { lookAtFile, lookLive, lookOften } = await import("../lib/sockets/look.ts");
+  const options = lookOptions(values, io);
+  if (path !== undefined) return print(values, io, await lookAtFile(path, values.format, options));
+  return values.watch
+    ? watch(values, io, lookOften(values.source, options))
+    : print(values, io, await lookLive(values.source, options));
+}
 
 function lookOptions(values: Flags, io: Io): LookOptions {
   const family = values.family === undefined ? undefined : values.family === "4" ? 4 : 6;

@@ -55,6 +55,11 @@ describe("statesTable", () => {
       expect(line.length).toBeLessThanOrEqual(80);
   });
 
+  it("puts a note of several lines into its own", () => {
+    const text = statesTable({ ...view, notes: ["one\ntwo"] }, { color: false });
+    expect(text).toMatch(/^one two$/m);
+  });
+
   it("shows what changed since the look before", () => {
     const text = statesTable(
       { ...view, before: { ...counts, TIME_WAIT: 10, LISTEN: 0, ESTABLISHED: 14 } },

@@ -185,11 +185,11 @@ function trimmed(text: string): string {
     .join("\n");
 }
 
-/** Breaks a sentence at blanks to lines of at most 80 columns; a longer word is cut. */
+/** Breaks a sentence at blanks and line ends to lines of at most 80 columns; a longer word is cut. */
 function wrapped(text: string): string[] {
   const lines: string[] = [];
   let line = "";
-  for (const long of text.split(" ")) {
+  for (const long of text.split(/\s+/)) {
     const word = long.length > WIDTH - 2 ? `${long.slice(0, WIDTH - 3)}…` : long;
     if (line !== "" && line.length + 1 + word.length > WIDTH) {
       lines.push(line);

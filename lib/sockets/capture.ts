@@ -39,7 +39,7 @@ export type CaptureOptions = {
   readonly where?: Predicate;
   /** What was there a moment ago: the source `counters` then lists what is less. */
   readonly before?: StateCounts;
-  /** Ends the tool. */
+  /** Ends the tool; then `capture` throws, whatever the source. */
   readonly signal?: AbortSignal;
 };
 
@@ -62,7 +62,7 @@ export async function capture(asked: AskedSource, options: CaptureOptions = {}):
   try {
     return await captureTool("ss", options);
   } catch (error) {
-    if (!(error instanceof CaptureError)) throw error;
+    if (!(error instanceof CaptureError) || options.signal?.aborted === true) throw error;
     const captured = captureProc(options);
     return { ...captured, notes: [`${error.message}: read from /proc instead`, ...captured.notes] };
   }
@@ -244,14 +244,20 @@ async function output(tool: Tool, signal: AbortSignal | undefined): Promise<Outp
   });
   if (result.code === "ENOENT")
     throw new CaptureError(`${file} is not installed (package ${tool.package})`);
-  const complaint = result.stderr.trim().split("\n", 1).join("");
+  const complaint = firstLine(result.stderr.trim());
   if (!result.failed || (!result.isTerminated && hasAnswered(file, result))) {
     const notes = result.failed && complaint !== "" ? [complaint] : [];
     return { text: result.stdout, command: tool.command, notes };
   }
   if (tool.plain !== undefined && !result.isTerminated)
     return output({ command: tool.plain, package: tool.package }, signal);
-  throw new CaptureError(`${tool.command.join(" ")}: ${complaint || result.shortMessage}`);
+  throw new CaptureError(
+    `${tool.command.join(" ")}: ${complaint || firstLine(result.shortMessage)}`,
+  );
+}
+
+function firstLine(text = ""): string {
+  return text.split("\n", 1).join("");
 }
 
 /** lsof also exits with 1 when there is nothing to list. */

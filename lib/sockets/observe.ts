@@ -14,7 +14,7 @@ const TOOLS = ["ss", "netstat", "lsof"] as const;
  * Asks ss, netstat, lsof and /proc/PID/fd at the same time, between two readings of /proc/net/tcp and tcp6, and reads the
  * numbers that the kernel keeps beside.
  *
- * @throws CaptureError where there is no /proc/net/tcp; a missing tool is only noted.
+ * @throws CaptureError where there is no /proc/net/tcp; or when `signal` aborts; a missing tool is only noted.
  */
 export async function observe(signal?: AbortSignal): Promise<Observed> {
   const options = { details: true, ...(signal === undefined ? {} : { signal }) };
@@ -23,7 +23,7 @@ export async function observe(signal?: AbortSignal): Promise<Observed> {
     capture(source, options).then(
       ({ table }): Observation => ({ observer: source, records: tcpOf(table.records) }),
       (error: unknown) => {
-        if (error instanceof CaptureError) return error.message;
+        if (error instanceof CaptureError && signal?.aborted !== true) return error.message;
         throw error;
       },
     ),
