@@ -1,10 +1,20 @@
 /** states from outside: exit codes, streams, and a kernel that has 23 connections. */
 import { execFile, spawn, type ChildProcessWithoutNullStreams } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { emptyCounts, identityOf, stateNamed, type SocketRecord } from "../lib/sockets/index.ts";
 
@@ -273,6 +283,79 @@ describe("states FILE", () => {
     expect(code).toBe(2);
     expect(stderr).toContain('(line 2): "ESTABLISHING 0 0 1.1.1.1:1 2.2.2.2:2"');
   });
+});
+
+describe("states, interrupted", () => {
+  /** Interrupts when the input has been taken and `isReady`; what it prints, and how it ends. */
+  async function interrupted(
+    args: readonly string[],
+    {
+      signal,
+      isReady = () => true,
+      input = "",
+      env = {},
+    }: {
+      signal: NodeJS.Signals;
+      isReady?: (pid: number) => boolean;
+      input?: string;
+      env?: Record<string, string>;
+    },
+  ): Promise<Result> {
+    const child = spawn(process.execPath, [STATES, ...args], { env: { ...process.env, ...env } });
+    const output = { stdout: "", stderr: "" };
+    child.stdout.on("data", (data: Buffer) => (output.stdout += data.toString()));
+    child.stderr.on("data", (data: Buffer) => (output.stderr += data.toString()));
+    const end = once(child, "close", { signal: AbortSignal.timeout(DEADLINE_MS) });
+    let isTaken = false;
+    child.stdin.write(input, () => (isTaken = true));
+    await expect
+      .poll(() => isTaken && isReady(child.pid ?? 0), { timeout: DEADLINE_MS })
+      .toBe(true);
+    child.kill(signal);
+    const [code] = (await end) as [number];
+    return { code, ...output };
+  }
+
+  it.each([[], ["--source", "ss"], ["--reconcile"], ["--watch"], ["--source", "counters"]])(
+    "takes no further look when Ctrl-C comes while ss runs: %j",
+    async (...args) => {
+      const bin = mkdtempSync(join(folder, "slow-"));
+      const started = join(bin, "started");
+      const script = `#!/bin/sh\n: > ${started}\nexec sleep 30\n`;
+      writeFileSync(join(bin, "ss"), script, { mode: 0o755 });
+      const result = await interrupted(args, {
+        signal: "SIGINT",
+        isReady: () => existsSync(started),
+        env: { PATH: `${bin}:${process.env["PATH"] ?? ""}` },
+      });
+      expect(result).toEqual({ code: 130, stdout: "", stderr: "" });
+    },
+  );
+
+  it("does not wait for the rest of standard input", async () => {
+    // More than a pipe holds: when it has gone, it has been read.
+    const input = "ESTAB 0 0 10.0.0.1:80 10.0.0.9:50001\n".repeat(50_000);
+    const result = await interrupted(["-"], { signal: "SIGTERM", input });
+    expect(result).toEqual({ code: 143, stdout: "", stderr: "" });
+  });
+
+  it("does not wait for the writer of a pipe", async () => {
+    const path = join(mkdtempSync(join(folder, "fifo-")), "fifo");
+    await promisify(execFile)("mkfifo", [path]);
+    const isReady = (pid: number): boolean => holds(pid, path);
+    const result = await interrupted([path], { signal: "SIGINT", isReady });
+    expect(result).toEqual({ code: 130, stdout: "", stderr: "" });
+  });
+
+  function holds(pid: number, path: string): boolean {
+    return readdirSync(`/proc/${pid}/fd`).some((fd) => {
+      try {
+        return readlinkSync(`/proc/${pid}/fd/${fd}`) === path;
+      } catch {
+        return false; // Closed meanwhile.
+      }
+    });
+  }
 });
 
 describe("states --watch", () => {

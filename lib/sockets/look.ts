@@ -1,5 +1,7 @@
 /** look: one socket table, from this machine, a file or a stream, as counts and, if wanted, records. */
-import { createReadStream } from "node:fs";
+import { constants, createReadStream, openSync, statSync } from "node:fs";
+import { Socket } from "node:net";
+import { addAbortSignal } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { SOURCE_BLIND_SPOTS, type Source } from "./blind-spots.ts";
 import { capture, CaptureError, type AskedSource } from "./capture.ts";
@@ -113,15 +115,15 @@ export async function* looks(
 /**
  * Looks at a file; `-` is standard input.
  *
- * @throws CaptureError when it cannot be read, ParseError when it is no table of sockets.
+ * @throws CaptureError when it cannot be read, ParseError when it is no table of sockets; and when `signal` aborts.
  */
 export async function lookAtFile(
   path: string,
   format: string,
-  { want, filter, by, ...parsing }: LookOptions,
+  { want, filter, by, signal, ...parsing }: LookOptions,
 ): Promise<Look> {
   const { where, served, notes } = openQuestion({ filter, by });
-  const text = decodeStream(path === "-" ? process.stdin : fileBytes(path));
+  const text = decodeStream(path === "-" ? inputBytes(signal) : fileBytes(path, signal));
   const options = {
     ...protocolNamed(path),
     ...(where === undefined ? {} : { where }),
@@ -153,13 +155,29 @@ function protocolNamed(path: string): { protocol?: "tcp" | "udp" } {
   return name === "tcp" || name === "udp" ? { protocol: name } : {};
 }
 
-async function* fileBytes(path: string): AsyncGenerator<Uint8Array> {
+function inputBytes(signal: AbortSignal | undefined): AsyncIterable<Uint8Array> {
+  return signal === undefined ? process.stdin : addAbortSignal(signal, process.stdin);
+}
+
+async function* fileBytes(
+  path: string,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array> {
   try {
-    for await (const bytes of createReadStream(path, { highWaterMark: 256 * 1024 }))
+    for await (const bytes of openFile(path, signal === undefined ? {} : { signal }))
       yield bytes as Uint8Array;
   } catch (error) {
     throw new CaptureError(`cannot read ${path}: ${plainReason(error as NodeJS.ErrnoException)}`);
   }
+}
+
+/** A read or an open that waits for the writer of a pipe cannot be broken off, and exit waits for it: so pipes are polled. */
+function openFile(path: string, options: { signal?: AbortSignal }): AsyncIterable<unknown> {
+  if (statSync(path).isFIFO()) {
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    return new Socket({ fd, readable: true, writable: false, ...options });
+  }
+  return createReadStream(path, { highWaterMark: 256 * 1024, ...options });
 }
 
 const REASONS: ReadonlyMap<string | undefined, string> = new Map([
