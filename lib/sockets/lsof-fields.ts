@@ -2,12 +2,12 @@
  * lsof-fields: `lsof -F` and `lsof -F0`, one field a line, or many ended by NUL characters.
  *
  * A field is one letter and its value. `p` opens a process, `f` a descriptor; where `f` was not asked for, a field that
- * comes again opens the next one. Without `P` there is no protocol, without `T` no state (lsof(8), OUTPUT FOR OTHER
- * PROGRAMS).
+ * comes again opens the next one. Without `P` there is no protocol, without `T` no state; `m` ends a round of -r (lsof(8),
+ * OUTPUT FOR OTHER PROGRAMS).
  */
 import { familyOf } from "./endpoint.ts";
 import { wholeNumber } from "./lines.ts";
-import { nameOf } from "./lsof.ts";
+import { isUnnamed, nameOf, NO_PCB, REPEATED } from "./lsof.ts";
 import { ParseError } from "./parse-error.ts";
 import { SKIP, type Format, type Reader, type Sink } from "./reader.ts";
 import type { SocketRecord } from "./record.ts";
@@ -33,6 +33,9 @@ class LsofFieldsReader implements Reader {
   readonly #sink: Sink;
   #process = new Map<string, string>();
   #file: File = { fields: new Map(), lines: [] };
+  /** Descriptors of the process that is being listed: -K lists it again for every thread. */
+  readonly #seen = new Set<string>();
+  #withoutProtocol = 0;
 
   constructor(sink: Sink) {
     this.#sink = sink;
@@ -47,6 +50,12 @@ class LsofFieldsReader implements Reader {
       this.#sink.skip(number, SKIP.prose, text);
       return;
     }
+    if (/^m\0?$/.test(text)) {
+      this.#closeFile({ text, number });
+      this.#seen.clear();
+      this.#sink.skip(number, SKIP.header, text);
+      return;
+    }
     for (const field of text.split("\0")) if (field !== "") this.#field(field, { text, number });
     if (this.#file.lines.at(-1)?.number === number) return;
     this.#sink.skip(number, "fields of a process", text);
@@ -54,6 +63,10 @@ class LsofFieldsReader implements Reader {
 
   end(): void {
     this.#closeFile();
+    const count = this.#withoutProtocol;
+    if (count === 0) return;
+    const descriptors = count === 1 ? "1 descriptor" : `${count} descriptors`;
+    this.#sink.note(`${descriptors} without a protocol: ${NO_PROTOCOL}; not counted`);
   }
 
   #field(field: string, line: Line): void {
@@ -62,6 +75,7 @@ class LsofFieldsReader implements Reader {
     if (!/[a-zA-Z]/.test(key)) refuse("no field of lsof -F", line);
     if (key === "p") {
       this.#closeFile(line);
+      if (this.#process.get("p") !== value) this.#seen.clear();
       this.#process = new Map([["p", value]]);
     } else if (PROCESS_FIELDS.has(key)) this.#process.set(key, value);
     else this.#fileField(key, value, line);
@@ -89,7 +103,8 @@ class LsofFieldsReader implements Reader {
   }
 
   #record(fields: ReadonlyMap<string, string>, line: Line): SocketRecord | string {
-    const reason = noRecordReason(fields);
+    const reason = noRecordReason(fields) ?? this.#repeatReason(fields);
+    if (reason === NO_PROTOCOL) this.#withoutProtocol += 1;
     if (reason !== undefined) return reason;
     const type = fields.get("t");
     const kind = fields.get("P") === "TCP" ? "tcp" : "udp";
@@ -106,6 +121,15 @@ class LsofFieldsReader implements Reader {
       line: line.number,
       ...(inode === undefined ? {} : { inode }),
     };
+  }
+
+  #repeatReason(fields: ReadonlyMap<string, string>): string | undefined {
+    const fd = fields.get("f");
+    if (fd === undefined) return undefined;
+    const descriptor = `${fd}/${fields.get("d") ?? ""}`;
+    if (this.#process.has("K") && this.#seen.has(descriptor)) return REPEATED;
+    this.#seen.add(descriptor);
+    return undefined;
   }
 
   #owners(fd: string | undefined): SocketRecord["owners"] {
@@ -126,12 +150,15 @@ class LsofFieldsReader implements Reader {
 /** Fields that describe the process: command, group, user id, login, parent, task, command of the task. */
 const PROCESS_FIELDS: ReadonlySet<string> = new Set(["c", "g", "u", "L", "R", "K", "M", "Z"]);
 
+const NO_PROTOCOL = "lsof -F was not asked for P";
+
 function noRecordReason(fields: ReadonlyMap<string, string>): string | undefined {
   const type = fields.get("t");
   const protocol = fields.get("P");
   if (type !== undefined && type !== "IPv4" && type !== "IPv6") return "no socket of IP";
-  if (protocol === undefined) return "no protocol: lsof -F was not asked for P";
+  if (protocol === undefined) return NO_PROTOCOL;
   if (protocol !== "TCP" && protocol !== "UDP") return `${protocol}: ${SKIP.other}`;
+  if (isUnnamed(fields.get("n") ?? "")) return NO_PCB;
   return fields.has("n") ? undefined : "no name: lsof -F was not asked for n";
 }
 

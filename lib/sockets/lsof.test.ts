@@ -95,6 +95,48 @@ neutron-n 975   root    5u  IPv4  6482691    0t0        TCP *:http (LISTEN)
     });
   });
 
+  it.each([
+    ["FILE-FLAG", "RW,ND,CX 60727530 0t0"],
+    ["FILE-FLAG", "0x80802;0x0 60727530 0t0"],
+    ["NLINK", "60727530 0t0"],
+  ])("reads a row with a column of %s", (column, words) => {
+    const header = `COMMAND PID USER FD TYPE ${column === "NLINK" ? "" : `${column} `}DEVICE SIZE/OFF NODE NAME\n`;
+    const { records } = parseLsof(
+      `${header}node 14064 root 19u IPv4 ${words} TCP 127.0.0.1:43925 (LISTEN)\n`,
+    );
+    expect(records).toMatchObject([
+      { state: "LISTEN", inode: 60727530, owners: [{ pid: 14064, fd: 19 }] },
+    ]);
+  });
+
+  it("notes rows of IP whose protocol it cannot find, and not those of another protocol", () => {
+    const header = "COMMAND PID USER FD TYPE DEVICE SIZE/OFF NODE NAME\n";
+    const row = (words: string): string =>
+      `node 4 root 19u IPv4 1 ${words} 127.0.0.1:43925 (LISTEN)\n`;
+    expect(parseLsof(header + row("a b c d e f TCP")).notes).toEqual([
+      "rows of IPv4 or IPv6 without a known protocol: 1, not counted",
+    ]);
+    expect(parseLsof(`${header}ping 4 root 3u IPv4 1 0t0 ICMP *:*\n`).notes).toEqual([]);
+  });
+
+  it("takes the state from the brackets, for +E puts the other end before them", () => {
+    const { records } = parseLsof(
+      `node 14064 root 20u IPv4 1 0t0 TCP 127.0.0.1:35496->127.0.0.1:43925 14064,node,21u (ESTABLISHED)
+node 14064 root 21u IPv4 2 0t0 TCP 127.0.0.1:43925->127.0.0.1:35496 14064,(sd pam),20u (CLOSE_WAIT QR=0 QS=0)
+`,
+    );
+    expect(records.map(({ state }) => state)).toEqual(["ESTABLISHED", "CLOSE_WAIT"]);
+  });
+
+  it("skips a socket that has no addresses any more", () => {
+    const { records, skipped } = parseLsof(
+      "Slack 501 me 23u IPv4 0x9ae0a7f8 0t0 TCP no PCB, CANTSENDMORE, CANTRCVMORE\n" +
+        "Slack 501 me 24u IPv4 0x9ae0a7f9 0t0 TCP *:80 (LISTEN)\n",
+    );
+    expect(records).toHaveLength(1);
+    expect(skipped).toMatchObject([{ line: 1, reason: "no PCB: only its descriptor is left" }]);
+  });
+
   it("refuses an unknown state, quoting the row", () => {
     expect(() => parseLsof("node 4 1000 19u IPv4 1 0t0 TCP 127.0.0.1:35603 (HEARING)\n")).toThrow(
       /unknown state "HEARING" \(line 1\)/,
@@ -143,6 +185,22 @@ n*:5353
     expect(records).toMatchObject([
       { state: "LISTEN", owners: [{ pid: 4, name: "node", fd: 19 }] },
     ]);
+  });
+
+  it("counts a descriptor once that -K lists for every thread", () => {
+    const file = "f19\ntIPv4\nd111453\nPTCP\nn127.0.0.1:35603\nTST=LISTEN\n";
+    const text = `p4\n${file}p4\nK5\n${file}p4\nK6\n${file}p7\n${file}`;
+    const { counts, skipped } = parseLsof(text);
+    expect(counts.LISTEN).toBe(2);
+    expect(skipped.map(({ line }) => line)).toEqual(expect.arrayContaining([9, 17]));
+    expect(parseLsof(`p4\n${file}m\np4\n${file}m\n`).counts.LISTEN).toBe(2);
+  });
+
+  it("says that it was not asked for the protocol, and skips what has no addresses", () => {
+    expect(parseLsof("p4\nf19\nn127.0.0.1:35603\nf20\nn*:80\n").notes).toEqual([
+      "2 descriptors without a protocol: lsof -F was not asked for P; not counted",
+    ]);
+    expect(parseLsof("p4\nf19\ntIPv4\nPTCP\nnno PCB, CANTSENDMORE\n").records).toEqual([]);
   });
 
   it("splits descriptors at a repeated field where f was not asked for, and leaves the state open without T", () => {
