@@ -173,6 +173,7 @@ describe("states FILE", () => {
 
   it.each([
     ["ESTAB 0 0 10.0.0.1:https 10.0.0.9:50001", ["--port", "443"], /^1 socket with names .*-n/],
+    ["LISTEN 0 9 *:443 *:*", ["--family", "6"], /^1 socket whose family .*: left out$/],
     ["ESTAB 0 0 10.0.0.1:443 10.0.0.9:50001", ["--pid", "1"], /^no owners in this table: /],
     ["ESTAB 0 0 10.0.0.1:443 10.0.0.9:50001", ["--by", "process"], /^no owners in this table: /],
   ])("says of %j why it may have no answer to %j", async (row, args, note) => {

@@ -85,7 +85,7 @@ async function captureCounters({ before, signal }: CaptureOptions): Promise<Capt
   const unlisted = unlistedAfter(before);
   const command = ["ss", "-tano", ...unlisted.flatMap((state) => ["exclude", SS_NAMES[state]])];
   const { text } = await output({ command, package: "iproute2" }, signal);
-  const table = parseSockets(text, "ss");
+  const table = parseSockets(text, "ss", { isLive: true });
   const counts = withUnlisted(table, unlisted, readKernelNumbers());
   if (counts === undefined)
     throw new CaptureError("this kernel has no /proc/net/sockstat and /proc/net/snmp");
@@ -224,7 +224,7 @@ async function captureTool(
   { details = false, keep, where, signal }: CaptureOptions,
 ): Promise<Captured> {
   const tool = toolFor(source, details);
-  const options: ReadOptions = where === undefined ? {} : { where };
+  const options: ReadOptions = { isLive: true, ...(where === undefined ? {} : { where }) };
   const { text, command, notes } = await output(tool, signal);
   const table = read(text, source, options, keep);
   return { source, command: command.join(" "), table, notes };

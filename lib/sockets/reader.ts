@@ -42,6 +42,8 @@ export type ParseOptions = {
   readonly endian?: "little" | "big";
   /** What kind of table it is, where the text cannot tell: /proc/net/tcp and /proc/net/udp look almost the same. */
   readonly protocol?: "tcp" | "udp";
+  /** Printed just now by a tool of this machine, hence by a new one. Default false. */
+  readonly isLive?: boolean;
 };
 
 /** One format: how to recognise it, and how to read it. */

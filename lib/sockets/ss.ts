@@ -10,10 +10,18 @@ import { isDigit, skipBlanks, skipWord, wholeNumber, wordsOf } from "./lines.ts"
 import { looksLikeEndpoint } from "./endpoint.ts";
 import { ParseError } from "./parse-error.ts";
 import { collect, type ParsedText } from "./reading.ts";
-import { SKIP, type Bounds, type Format, type Reader, type Sink } from "./reader.ts";
-import type { SocketRecord, TcpState } from "./record.ts";
+import {
+  SKIP,
+  type Bounds,
+  type Format,
+  type ParseOptions,
+  type Reader,
+  type Sink,
+} from "./reader.ts";
+import type { Endpoint, SocketRecord, TcpState } from "./record.ts";
 import { readDetails, type Details } from "./ss-details.ts";
 import { PlainRow } from "./ss-plain.ts";
+import { Wildcards } from "./ss-wildcard.ts";
 import { stateNamed } from "./state-names.ts";
 
 /** ss of iproute2, as an entry of the registry in formats.ts. */
@@ -22,7 +30,7 @@ export const ss: Format = {
   tool: "ss",
   about: "ss -tan and every other set of options (iproute2)",
   recognises: (line) => isHeader(line) || isRow(line),
-  open: (sink) => new SsReader(sink),
+  open: (sink, options) => new SsReader(sink, options),
 };
 
 /** Output of `ss`, whatever its options. Text without rows is an empty table. Throws ParseError. */
@@ -64,9 +72,11 @@ class SsReader implements Reader {
   #detailCharacters = 0;
   #afterRow: "none" | "record" | "skipped" = "none";
   readonly #plain = new PlainRow();
+  readonly #wildcards: Wildcards;
 
-  constructor(sink: Sink) {
+  constructor(sink: Sink, { isLive = false }: ParseOptions) {
     this.#sink = sink;
+    this.#wildcards = new Wildcards((record) => sink.record(record), isLive ? 6 : undefined);
   }
 
   line(text: string, number: number): void {
@@ -89,6 +99,7 @@ class SsReader implements Reader {
 
   end(): void {
     this.#flush();
+    this.#wildcards.flush();
   }
 
   piece(text: string): void {
@@ -100,6 +111,8 @@ class SsReader implements Reader {
     // UNCONN wants a second look, see #noteDoubts.
     if (record === undefined || record.state === "CLOSE") return false;
     this.#flush();
+    this.#wildcards.see(record.local.address);
+    this.#wildcards.see(record.remote.address);
     this.#pending = record;
     this.#afterRow = "record";
     return true;
@@ -127,10 +140,15 @@ class SsReader implements Reader {
       at = skipBlanks(text, wordEnd, end);
       return word;
     };
+    const nextEndpoint = (): Endpoint | undefined => {
+      const word = next();
+      this.#wildcards.see(word);
+      return colonEndpoint(word);
+    };
     const recvQ = lead.recvQ ?? wholeNumber(next()) ?? fail("no Recv-Q behind the state");
     const sendQ = wholeNumber(next()) ?? fail("no Send-Q behind Recv-Q");
-    const local = colonEndpoint(next()) ?? fail("no local address with a port");
-    const remote = colonEndpoint(next()) ?? fail("no peer address with a port");
+    const local = nextEndpoint() ?? fail("no local address with a port");
+    const remote = nextEndpoint() ?? fail("no peer address with a port");
     // netstat prints `tcp 0 0 LOCAL PEER STATE`: two captures in one text, and this half would count for nothing.
     if (lead.state === undefined && stateNamed(text.slice(at, skipWord(text, at, end))))
       refuse("a state behind the addresses, where netstat has it", text, number);
@@ -191,7 +209,7 @@ class SsReader implements Reader {
 
   #flush(): void {
     if (this.#pending === undefined) return;
-    this.#sink.record(
+    this.#wildcards.push(
       this.#details === undefined ? this.#pending : { ...this.#pending, ...this.#details },
     );
     this.#pending = undefined;
