@@ -22,6 +22,7 @@ const ROOT = join(import.meta.dirname, "..");
 const STATES = join(ROOT, "dist/cmd/states.js");
 const FIXTURES = join(ROOT, "lib/sockets/fixtures");
 const SS = join(FIXTURES, "ss-6.1-linux.txt");
+const TALLY = join(FIXTURES, "uniq-ss-6.1-linux.txt");
 const DEADLINE_MS = 20_000;
 
 const TWENTY_THREE = {
@@ -185,10 +186,17 @@ describe("states FILE", () => {
     [["--state", "time_wait,LAST-ACK"], { TIME_WAIT: 3, LAST_ACK: 2 }],
     [["--local", "127.0.0.1:37423"], { LISTEN: 1, ESTABLISHED: 2 }],
     [["--remote", "37423"], { SYN_SENT: 2, ESTABLISHED: 2 }],
-    [["--family", "6"], { ESTABLISHED: 3 }],
+    [["--family", "6"], { ESTABLISHED: 3, LISTEN: 1 }],
   ])("counts only what %j lets through", async (filter, counts) => {
     const { stdout } = await run([SS, "--json", ...filter]);
     expect(JSON.parse(stdout)).toMatchObject({ counts: { ...emptyCounts(), ...counts } });
+  });
+
+  it("counts only the states that are asked for of those that somebody has counted", async () => {
+    const { stdout } = await run([TALLY, "--json", "--state", "time_wait", "--explain"]);
+    const look = JSON.parse(stdout) as { lines: number; rows: number; skipped: unknown[] };
+    expect(look).toMatchObject({ counts: { ...emptyCounts(), TIME_WAIT: 3 }, rows: 1 });
+    expect(look.rows + look.skipped.length).toBe(look.lines);
   });
 
   it("finds the IPv4 clients of a dual-stack server by their address, through every source", async () => {
@@ -264,6 +272,12 @@ describe("states FILE", () => {
     ["--watch with a file", [SS, "--watch"], /take no FILE/],
     ["an unknown source", ["--source", "ifconfig"], /expected one of auto, ss,/],
     ["--reconcile with a file", [SS, "--reconcile"], /take no FILE/],
+    ["--reconcile with a filter", ["--reconcile", "--port", "80"], /it takes no --port /],
+    ["--reconcile with --watch", ["--reconcile", "--watch"], /it takes no --watch /],
+    ["--records without --json", [SS, "--records"], /--records needs --json/],
+    ["counts with a filter", [TALLY, "--port", "80"], /only --state applies/],
+    ["counts in groups", [TALLY, "--by", "state"], /only --state applies/],
+    ["counts one by one", [TALLY, "--json", "--records"], /only --state applies/],
     ["counters in groups", ["--source", "counters", "--by", "port"], /no sockets to filter, group/],
     ["counters with a filter", ["--source", "counters", "--port", "80"], /no sockets to filter/],
     ["an unknown format", [SS, "--format", "nestat"], /no such format; tried: ss, /],

@@ -74,6 +74,7 @@ const states = command({
     if (more.length > 0) throw new UsageError("states takes one FILE; see --help");
     if (path !== undefined && (values.watch || values.reconcile))
       throw new UsageError("--watch and --reconcile look at this machine: they take no FILE");
+    refuseIdle(values);
     try {
       return await (values.reconcile ? reconcile(values, io) : look(values, io, path));
     } catch (error) {
@@ -83,6 +84,18 @@ const states = command({
     }
   },
 });
+
+/** A flag that would change nothing was meant to change something. */
+function refuseIdle(values: Flags): void {
+  if (values.records && !values.json) throw new UsageError("--records needs --json");
+  if (!values.reconcile) return;
+  const names = Object.keys(flags) as (keyof Flags)[];
+  const idle = names.find(
+    (name) => name !== "reconcile" && name !== "json" && values[name] !== flags[name].default,
+  );
+  if (idle !== undefined)
+    throw new UsageError(`--reconcile compares whole tables: it takes no --${idle}`);
+}
 
 async function look(values: Flags, io: Io, path: string | undefined): Promise<number> {
   const { lookAtFile, lookLive, lookOften } = await import("../lib/sockets/look.ts");
@@ -96,9 +109,10 @@ async function look(values: Flags, io: Io, path: string | undefined): Promise<nu
 function lookOptions(values: Flags, io: Io): LookOptions {
   const family = values.family === undefined ? undefined : values.family === "4" ? 4 : 6;
   // The table of --explain needs the reasons only; its JSON has every line.
-  const isEveryLineShown = values.records || (values.explain && values.json);
+  const isEveryLineShown = values.explain && values.json;
+  const isEverySocket = values.by !== undefined || values.records;
   return {
-    want: values.by !== undefined || isEveryLineShown ? "records" : "counts",
+    want: isEverySocket ? "records" : isEveryLineShown ? "lines" : "counts",
     details: values.by === "process" || values.records || values.pid !== undefined,
     filter: { ...values, states: values.state, family },
     by: values.by,

@@ -6,12 +6,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { SOURCE_BLIND_SPOTS, type Source } from "./blind-spots.ts";
 import { capture, CaptureError, type AskedSource } from "./capture.ts";
 import { decodeStream } from "./decode.ts";
+import { isAboutStates } from "./filter.ts";
 import { openQuestion, type Asked } from "./question.ts";
 import { countStream, parseStream } from "./parse.ts";
 import type { ParseOptions } from "./reader.ts";
 import type { ParsedText, Tally } from "./reading.ts";
 import type { Endpoint, SocketRecord, StateCounts } from "./record.ts";
 import type { Skipped } from "./sinks.ts";
+import { tally } from "./tally.ts";
 
 /** What was seen, and through what. */
 export type Look = {
@@ -31,8 +33,8 @@ export type Look = {
 /** How to look. */
 export type LookOptions = ParseOptions &
   Asked & {
-    /** `counts` alone are read in constant memory; `records` keep every socket. */
-    readonly want: "counts" | "records";
+    /** `counts` alone are read in constant memory; `lines` are kept too, and what became of them; `records`: every socket. */
+    readonly want: "counts" | "lines" | "records";
     /** Also owners, user ids, inodes and timers of a live table. */
     readonly details?: boolean;
     /** What the look before this one has counted. */
@@ -48,18 +50,19 @@ export type LookOptions = ParseOptions &
 export async function lookLive(asked: AskedSource, options: LookOptions): Promise<Look> {
   const { details, before, signal } = options;
   const { where, ...question } = openQuestion(options);
-  if (asked === "counters" && (options.want === "records" || where !== undefined))
+  if (asked === "counters" && (options.want !== "counts" || where !== undefined))
     throw new CaptureError("the source counters has no sockets to filter, group or list; use ss");
+  const keep = options.want === "counts" ? "counts" : "records";
   const captured = await capture(asked, {
     details: details ?? false,
-    keep: options.want,
+    keep,
     ...(where === undefined ? {} : { where }),
     ...(before === undefined ? {} : { before }),
     ...(signal === undefined ? {} : { signal }),
   });
   return {
     tally: captured.table,
-    ...(options.want === "records" ? recordsOf(captured.table) : {}),
+    ...(keep === "records" ? recordsOf(captured.table) : {}),
     ...(options.by === undefined ? {} : { served: question.served }),
     from: captured.command,
     source: captured.source,
@@ -131,10 +134,12 @@ export async function lookAtFile(
   };
   const from = path === "-" ? "standard input" : path;
   if (want === "counts") {
-    const tally = await countStream(text, format, options);
-    return { tally, from, blindSpots: [], notes: [...tally.notes, ...notes()] };
+    const counted = await countStream(text, format, options);
+    refuseCounts(counted, { want, filter, by });
+    return { tally: counted, from, blindSpots: [], notes: [...counted.notes, ...notes()] };
   }
   const table = await parseStream(text, format, options);
+  refuseCounts(table, { want, filter, by });
   return {
     tally: table,
     ...recordsOf(table),
@@ -143,6 +148,15 @@ export async function lookAtFile(
     blindSpots: [],
     notes: [...table.notes, ...notes()],
   };
+}
+
+/** Text that somebody has counted before has states, and no sockets. */
+function refuseCounts({ format }: Tally, { want, filter = {}, by }: LookOptions): void {
+  const asksForSockets = want === "records" || by !== undefined || !isAboutStates(filter);
+  if (format === tally.name && asksForSockets)
+    throw new CaptureError(
+      "these counts have no sockets to filter, group or list: only --state applies",
+    );
 }
 
 function recordsOf({ records, skipped }: ParsedText): Pick<Look, "records" | "skipped"> {

@@ -10,7 +10,7 @@ import type { SocketRecord, TcpState } from "./record.ts";
 export type Sink = {
   record(record: SocketRecord): void;
   /** A text that was counted before: `   23 TIME-WAIT` from `uniq -c`. */
-  tally(state: TcpState, count: number): void;
+  tally(state: TcpState, count: number, line: number): void;
   /** A line that is no socket of ours, with the reason. */
   skip(line: number, reason: string, text: string): void;
   /** Something about the whole text that its reader should know. Said once, however often it is noted. */

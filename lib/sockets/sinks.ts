@@ -15,6 +15,17 @@ export const FILTERED = "left out by the filter";
 const MAX_REASONS = 200;
 const MANY_REASONS = "one of many other reasons";
 
+/** What a count says of its sockets, but for their state. */
+const ANY_SOCKET: Omit<SocketRecord, "state" | "line"> = {
+  protocol: "tcp",
+  family: undefined,
+  local: { address: "*", port: null },
+  remote: { address: "*", port: null },
+  recvQ: undefined,
+  sendQ: undefined,
+  owners: [],
+};
+
 /** Counts records and reasons. */
 export class CountingSink implements Sink {
   readonly counts = emptyCounts();
@@ -44,7 +55,11 @@ export class CountingSink implements Sink {
     else this.counts[record.state] += 1;
   }
 
-  tally(state: TcpState, count: number): void {
+  tally(state: TcpState, count: number, line: number): void {
+    if (this.where?.({ ...ANY_SOCKET, state, line }) === false) {
+      this.skip(line, FILTERED, "");
+      return;
+    }
     this.rows += 1;
     this.counts[state] += count;
   }

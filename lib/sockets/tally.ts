@@ -41,7 +41,7 @@ class TallyReader implements Reader {
     const counted = countedState(words);
     if (counted !== undefined) {
       if (words.includes("UNCONN")) this.#sink.note("UNCONN is counted as CLOSE, but may be UDP");
-      this.#sink.tally(counted.state, counted.count);
+      this.#sink.tally(counted.state, counted.count, number);
     } else if (words.length === 0) this.#sink.skip(number, SKIP.blank, text);
     else if (isNoState(words)) this.#sink.skip(number, SKIP.header, text);
     else throw new ParseError({ format: "tally", reason: "no known state", line: number, text });
