@@ -167,6 +167,7 @@ export class Feed {
     this.#head = [];
     this.#format = format;
     if (format !== undefined) this.#sink.inspect = this.#inspector(format);
+    this.#sink.repeats = format === undefined || format.hasSections === true ? undefined : 0;
     this.#reader = format?.open(this.#sink, this.#options);
     this.#reader?.piece?.(this.#piece);
     head.forEach((line, index) => {

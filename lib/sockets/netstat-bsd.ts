@@ -17,6 +17,7 @@ import { stateNamed } from "./state-names.ts";
 export const netstatBsd: Format = {
   name: "netstat-bsd",
   tool: "netstat",
+  hasSections: true,
   about: "netstat -an (macOS, FreeBSD, OpenBSD, HP-UX, AIX)",
   recognises: (line) => isHeader(line) || line.startsWith(QUEUES) || isRow(wordsOf(line)),
   open: (sink) => new NetstatBsdReader(sink),

@@ -16,6 +16,7 @@ import { stateNamed } from "./state-names.ts";
 export const netstatSolaris: Format = {
   name: "netstat-solaris",
   tool: "netstat",
+  hasSections: true,
   about: "netstat -an (Solaris 10 and 11)",
   recognises: (line) => SECTION.test(line.trim()) || HEADER.test(line) || isRow(wordsOf(line)),
   open: (sink) => new NetstatSolarisReader(sink),

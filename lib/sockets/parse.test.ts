@@ -70,6 +70,44 @@ describe("parseSockets", () => {
   });
 });
 
+describe("several tables in one text", () => {
+  const ss = "State  Recv-Q Send-Q Local Address:Port  Peer Address:Port\nLISTEN 0 9 *:80 *:*\n";
+  const netstat =
+    "Active Internet connections (servers and established)\n" +
+    "Proto Recv-Q Send-Q Local Address Foreign Address State\ntcp 0 0 0.0.0.0:22 0.0.0.0:* LISTEN\n";
+  const lsof =
+    "COMMAND PID USER FD TYPE DEVICE SIZE/OFF NODE NAME\nsshd 7 root 3u IPv4 44 0t0 TCP *:22 (LISTEN)\n";
+  const fields = "p7\nf3\ntIPv4\nPTCP\nn*:22\nTST=LISTEN\nm\n";
+
+  it.each([
+    ["ss", ss, ss.replaceAll("  ", "    ")],
+    ["netstat -c", netstat, netstat],
+    ["lsof -r", lsof, `=======\n${lsof}`],
+    ["lsof -F -r", fields, fields],
+  ])("are added up, and it is said: %s", (_, one, other) => {
+    for (const read of [parseSockets, countSockets]) {
+      expect(read(one).notes).toEqual([]);
+      const both = read(one + other);
+      expect(both.counts.LISTEN).toBe(2);
+      expect(both.notes).toEqual(["2 tables in one text: added up"]);
+    }
+    const filtered = parseSockets(one + other, "auto", { where: () => false });
+    expect(filtered.notes).toContain("2 tables in one text: added up");
+  });
+
+  it("are none where only the sections of one have headers: tcp6 behind tcp, unix sockets, BSD", () => {
+    const row = "00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 1 1\n";
+    const tcp = `  sl  local_address rem_address   st tx_queue\n 0: 00000000:0016 ${row}`;
+    const tcp6 = `  sl  local_address   remote_address   st tx_queue\n 0: ${"0".repeat(32)}:0016 ${"0".repeat(24)}${row}`;
+    const unix = "Proto RefCnt Flags Type State I-Node Path\nunix 2 [ ] DGRAM 1 /run/x\n";
+    const bsd =
+      "Proto Recv-Q Send-Q  Local Address          Foreign Address        (state)\n" +
+      "tcp4 0 0 *.22 *.* LISTEN\n";
+    for (const text of [tcp + tcp6, netstat + unix, bsd + bsd])
+      expect(parseSockets(text).notes).toEqual([]);
+  });
+});
+
 describe("line ends", () => {
   const unix = `State Recv-Q Send-Q Local Address:Port Peer Address:Port\n${SS}`;
 

@@ -55,6 +55,8 @@ export type Format = {
   /** One line for the refusal message and the reference. */
   readonly about: string;
   /** Is this line a header or a row of this format, and of no other? */
+  /** Does one table have several headers, one for each section? Default false. */
+  readonly hasSections?: boolean;
   readonly recognises: (line: string) => boolean;
   readonly open: (sink: Sink, options: ParseOptions) => Reader;
 };

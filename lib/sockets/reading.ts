@@ -103,6 +103,10 @@ function tallyOf(feed: Feed, sink: CountingSink, asked: Asked): Tally {
     rows: sink.rows,
     lines: feed.lines,
     skippedByReason: sink.skippedByReason,
-    notes: [...sink.notes],
+    notes: [...tablesNote(sink), ...sink.notes],
   };
+}
+
+function tablesNote({ repeats = 0 }: CountingSink): string[] {
+  return repeats === 0 ? [] : [`${repeats + 1} tables in one text: added up`];
 }

@@ -1,5 +1,5 @@
 /** sinks: where a reader's findings go. One counts, in constant memory; the other also keeps them. */
-import type { Sink } from "./reader.ts";
+import { SKIP, type Sink } from "./reader.ts";
 import { emptyCounts, type SocketRecord, type TcpState } from "./record.ts";
 
 /** A line that became no record, with the reason. */
@@ -13,6 +13,8 @@ export const FILTERED = "left out by the filter";
 
 /** Reasons and notes may quote foreign text: so many different ones are kept, or they could fill the memory. */
 const MAX_REASONS = 200;
+/** So much of a header tells it from others. */
+const MAX_HEADER = 400;
 const MANY_REASONS = "one of many other reasons";
 
 /** What a count says of its sockets, but for their state. */
@@ -40,6 +42,11 @@ export class CountingSink implements Sink {
   /** Looks at a line before it is skipped, and throws where it must not be. */
   inspect: Sink["skip"] | undefined;
 
+  /** Tables that began with the header of one before. Not looked for where undefined. */
+  repeats: number | undefined;
+  readonly #headers = new Set<string>();
+  #rowsAtHeader = 0;
+
   constructor(where?: Predicate) {
     this.where = where;
   }
@@ -66,9 +73,20 @@ export class CountingSink implements Sink {
 
   skip(line: number, reason: string, text: string): void {
     this.inspect?.(line, reason, text);
+    if (reason === SKIP.header && this.repeats !== undefined) this.#header(text);
     const isNew = !this.skippedByReason.has(reason);
     const known = isNew && this.skippedByReason.size >= MAX_REASONS ? MANY_REASONS : reason;
     this.skippedByReason.set(known, (this.skippedByReason.get(known) ?? 0) + 1);
+  }
+
+  /** The same header again with rows between is another table; its blanks change with what is below it. */
+  #header(text: string): void {
+    const header = text.slice(0, MAX_HEADER).replaceAll(/\s+/g, "");
+    const rows = this.rows + (this.skippedByReason.get(FILTERED) ?? 0);
+    const isRepeated = this.#headers.has(header) && rows > this.#rowsAtHeader;
+    if (isRepeated) this.repeats = (this.repeats ?? 0) + 1;
+    if (this.#headers.size < MAX_REASONS) this.#headers.add(header);
+    this.#rowsAtHeader = rows;
   }
 
   note(text: string): void {

@@ -184,6 +184,7 @@ class SsReader implements Reader {
 
   #noRow(text: string, number: number): void {
     if (isHeader(text)) {
+      this.#wildcards.flush();
       this.#sink.skip(number, SKIP.header, text);
       return;
     }

@@ -16,6 +16,7 @@ import { stateNamed } from "./state-names.ts";
 export const tally: Format = {
   name: "tally",
   tool: "uniq",
+  hasSections: true,
   about: "counts per state (sort | uniq -c)",
   recognises: (line) => countedState(wordsOf(line)) !== undefined,
   open: (sink) => new TallyReader(sink),
