@@ -374,8 +374,13 @@ describe("states, interrupted", () => {
 });
 
 describe("states --watch", () => {
-  function watch(...args: string[]): ChildProcessWithoutNullStreams {
-    return spawn(process.execPath, [STATES, "--watch", "--interval-ms", "20", ...args]);
+  function watch(
+    args: readonly string[],
+    env: Record<string, string> = {},
+  ): ChildProcessWithoutNullStreams {
+    return spawn(process.execPath, [STATES, "--watch", "--interval-ms", "20", ...args], {
+      env: { ...process.env, ...env },
+    });
   }
 
   async function ended(child: ChildProcessWithoutNullStreams): Promise<[number | null, string]> {
@@ -388,7 +393,7 @@ describe("states --watch", () => {
   }
 
   it("prints one line each time in a pipe, and Ctrl-C ends it with 130", async () => {
-    const child = watch("--source", "proc");
+    const child = watch(["--source", "proc"]);
     const end = ended(child);
     const lines: string[] = [];
     for await (const line of createInterface(child.stdout)) {
@@ -399,8 +404,20 @@ describe("states --watch", () => {
     expect(await end).toEqual([130, ""]);
   });
 
+  it("prints the local time", async () => {
+    const child = watch(["--source", "proc"], { TZ: "Etc/GMT-11" });
+    const end = ended(child);
+    const [data] = (await once(child.stdout, "data")) as [Buffer];
+    child.kill("SIGINT");
+    await end;
+    const [hours = 0, minutes = 0] = data.toString().slice(0, 5).split(":").map(Number);
+    const now = new Date();
+    const ahead = hours * 60 + minutes - now.getUTCHours() * 60 - now.getUTCMinutes();
+    expect([659, 660]).toContain((ahead + 1440) % 1440);
+  });
+
   it("prints one JSON object a line", async () => {
-    const child = watch("--json");
+    const child = watch(["--json"]);
     const end = ended(child);
     const lines: string[] = [];
     for await (const line of createInterface(child.stdout)) {
@@ -417,7 +434,7 @@ describe("states --watch", () => {
   });
 
   it("ends with 0 and without a word when its reader has seen enough", async () => {
-    const child = watch("--source", "proc");
+    const child = watch(["--source", "proc"]);
     const end = ended(child);
     await once(child.stdout, "data");
     child.stdout.destroy();

@@ -126,9 +126,10 @@ async function print(values: Flags, io: Io, seen: Look): Promise<number> {
   return 0;
 }
 
-/** On a terminal the table is painted over the one before; in a pipe every look is one line. */
+/** On a terminal the table is painted over the one before; in a pipe every look is one line, with the local time. */
 async function watch(values: Flags, io: Io, look: () => Promise<Look>): Promise<number> {
   const { looks } = await import("../lib/sockets/look.ts");
+  const { painting } = await import("../lib/report/repaint.ts");
   const { compactCounts } = await import("../lib/report/states-table.ts");
   let before: StateCounts | undefined;
   let erase = "";
@@ -137,11 +138,10 @@ async function watch(values: Flags, io: Io, look: () => Promise<Look>): Promise<
     const now = new Date();
     if (values.json) io.out(await json(values, seen, now));
     else if (io.isTty.out) {
-      const table = await text(values, io, seen, before ?? counts);
-      io.out(erase + table);
-      // Lines that wrap cannot be counted: then the whole screen goes.
-      erase = io.columns < 80 ? "\u001B[H\u001B[2J" : `\u001B[${table.split("\n").length}A\u001B[J`;
-    } else io.out(`${now.toISOString().slice(11, 19)} ${compactCounts(counts, before)}`);
+      const table = painting(await text(values, io, seen, before ?? counts), io);
+      io.out(erase + table.text);
+      erase = table.erase;
+    } else io.out(`${now.toTimeString().slice(0, 8)} ${compactCounts(counts, before)}`);
     before = counts;
   }
   return 130;

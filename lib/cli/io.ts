@@ -22,6 +22,8 @@ export type Io = {
   readonly isTty: { readonly out: boolean; readonly err: boolean };
   /** Width for tables on stdout: the terminal's, or 80. */
   readonly columns: number;
+  /** Height of the terminal on stdout as it is now, or 24. */
+  readonly rows: number;
   /** From now on Ctrl-C is the business of a child that shares our terminal. */
   readonly leaveSignalsToChild: () => void;
   /** The exit code that an interruption asks for: 0 when the reader of stdout went away. */
@@ -62,6 +64,9 @@ export function processIo(): Io {
     color: { out: mayColor(process.stdout), err: mayColor(process.stderr) },
     isTty: { out: process.stdout.isTTY, err: process.stderr.isTTY },
     columns: (process.stdout.isTTY && process.stdout.columns) || 80,
+    get rows() {
+      return (process.stdout.isTTY && process.stdout.rows) || 24;
+    },
     leaveSignalsToChild: () => {
       process.removeAllListeners("SIGINT");
       process.on("SIGINT", () => undefined);

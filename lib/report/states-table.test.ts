@@ -92,6 +92,20 @@ describe("groupsTable", () => {
   });
 });
 
+describe("groupsTable by address", () => {
+  it("shows an IPv6 address whole, and all states beside it", () => {
+    const keys = ["1", "2"].map((end) => `2001:db8:1111:2222:3333:4444:5555:666${end}`);
+    const all = { ...emptyCounts(), ESTABLISHED: 1, FIN_WAIT2: 2, CLOSE_WAIT: 3, TIME_WAIT: 4 };
+    const text = groupsTable(
+      keys.map((key) => ({ key, counts: all, total: 10 })),
+      { by: "remote", color: false },
+    );
+    for (const key of keys) expect(text).toContain(key);
+    expect(text).toMatch(/ESTABLISHED=1,[^]*FIN_WAIT2=2,[^]*TIME_WAIT=4,[^]*CLOSE_WAIT=3/);
+    for (const line of text.split("\n")) expect(line.length).toBeLessThanOrEqual(80);
+  });
+});
+
 describe("compactCounts", () => {
   it("shows what is not zero, and what has just become zero", () => {
     expect(compactCounts(counts, { ...counts, LISTEN: 1, TIME_WAIT: 1 })).toBe(

@@ -40,6 +40,11 @@ const MEANING: Readonly<Record<TcpState, string>> = {
 };
 
 const WIDTH = 80;
+const GAP = 2;
+const COUNT_COLUMN = 7;
+/** Widths of the keys of groups: an IPv6 address has 39 characters, and two that are cut may look alike. */
+const MIN_KEY = 26;
+const MAX_KEY = 41;
 
 /** What of a look is to be shown. */
 export type LookTextOptions = TableOptions & {
@@ -98,7 +103,10 @@ export function groupsTable(
     right(String(total)),
     compactCounts(counts).replaceAll(" ", ", "),
   ]);
-  return trimmed(tableOf([[by.toUpperCase(), right("COUNT"), "STATES"], ...rows], [26, 7, 43]));
+  const longest = Math.max(...groups.map(({ key }) => key.length), MIN_KEY);
+  const key = Math.min(longest, MAX_KEY);
+  const widths = [key, COUNT_COLUMN, WIDTH - 2 * GAP - key - COUNT_COLUMN];
+  return trimmed(tableOf([[by.toUpperCase(), right("COUNT"), "STATES"], ...rows], widths));
 }
 
 /** What became of every line of a text. */
