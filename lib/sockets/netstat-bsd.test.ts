@@ -163,6 +163,23 @@ id       flags    pcbcount rcvbuf   sndbuf   name
     });
   });
 
+  it("reads past the star of a hidden state, at the word or behind the blanks of its column", () => {
+    const { records } = parseNetstat(
+      `Proto Recv-Q Send-Q  Local Address          Foreign Address        (state)          pid
+tcp4       0      0  10.0.0.1.49515         10.0.0.9.443           SYN_SENT*        22
+tcp4       0      0  10.0.0.1.49516         10.0.0.9.443           CLOSE_WAIT *     23
+tcp4       0      0  10.0.0.1.49517         10.0.0.9.443           ESTABLISHED      24
+`,
+    );
+    expect(records.map(({ state, owners }) => [state, owners[0]?.pid])).toEqual([
+      ["SYN_SENT", 22],
+      ["CLOSE_WAIT", 23],
+      ["ESTABLISHED", 24],
+    ]);
+    const row = "tcp4 0 0 10.0.0.1.49515 10.0.0.9.443 SYN_SENT*\n";
+    expect(parseNetstat(row).counts.SYN_SENT).toBe(1);
+  });
+
   it("refuses an unknown state, quoting the row", () => {
     expect(() => parseNetstat(`${HEADER}tcp4 0 0 *.22 *.* FIN_WAIT_9\n`)).toThrow(
       'netstat-bsd: unknown state "FIN_WAIT_9" (line 2): "tcp4 0 0 *.22 *.* FIN_WAIT_9"',

@@ -86,9 +86,10 @@ class NetstatBsdReader implements Reader {
     row: Row,
     { at, protocol, family }: { at: number; protocol: "tcp" | "udp"; family: string | undefined },
   ): SocketRecord {
-    const { words, number } = row;
+    const { number } = row;
     // UDP rows of -T leave the columns before the addresses empty.
-    const queues = protocol === "udp" ? numbersFrom(words, at + 1) : this.#header.numbers;
+    const queues = protocol === "udp" ? numbersFrom(row.words, at + 1) : this.#header.numbers;
+    const words = withoutStar(row.words, at + 1 + queues + 2);
     const [local, remote, state] = words.slice(at + 1 + queues);
     const isPlain = queues === 2;
     return {
@@ -193,6 +194,13 @@ function readHeader(words: readonly string[]): Header {
   };
 }
 
+/** A half-closed or half-open connection of macOS has a star behind its state: at once, or behind the blanks of its column. */
+function withoutStar(words: readonly string[], at: number): readonly string[] {
+  const state = words[at] ?? "";
+  if (words[at + 1] === "*") return words.toSpliced(at + 1, 1);
+  return /^\w+\*$/.test(state) ? words.with(at, state.slice(0, -1)) : words;
+}
+
 /** The first three words may be a PCB address, a flow hash and the protocol. */
 function protocolAt(words: readonly string[]): number {
   return words.slice(0, 3).findIndex((word) => PROTOCOL.test(word));
@@ -235,7 +243,7 @@ function ownersOf(values: readonly string[], { pidAt, processAt, wordsBehind }: 
 function isRow(words: readonly string[]): boolean {
   const at = protocolAt(words);
   if (at < 0 || numbersFrom(words, at + 1) !== 2) return false;
-  const [local = "", remote = "", state = ""] = words.slice(at + 3);
+  const [local = "", remote = "", state = ""] = withoutStar(words, at + 5).slice(at + 3);
   const isDotted = hasDotPort(local) && hasDotPort(remote);
   return isDotted && (words[at]?.startsWith("udp") === true || stateNamed(state) !== undefined);
 }

@@ -55,4 +55,15 @@ root     sshd       701   4  tcp4   10.0.0.1:22           10.0.0.2:50000        
     );
     expect(counts).toMatchObject({ LISTEN: 1, ESTABLISHED: 1 });
   });
+
+  it("reads the states of -s where -S puts the stack behind them", () => {
+    const { counts } = parseSockets(
+      `USER  COMMAND  PID  FD PROTO  LOCAL ADDRESS    FOREIGN ADDRESS  CONN STATE   STACK
+root  sshd     1294 3  tcp4   *:22             *:*              LISTEN       freebsd
+root  sshd     1295 4  tcp4   10.0.0.1:22      10.0.0.9:50001   ESTABLISHED  rack
+root  syslogd  800  6  udp4   *:514            *:*
+`,
+    );
+    expect(counts).toMatchObject({ LISTEN: 1, ESTABLISHED: 1 });
+  });
 });

@@ -34,7 +34,8 @@ type Row = { readonly text: string; readonly number: number; readonly words: rea
 
 class SockstatReader implements Reader {
   readonly #sink: Sink;
-  #hasStates = false;
+  /** Where the state is, from the end of a row: -1 is the last word, 0 nowhere. With -S the name of the stack is behind it. */
+  #stateAt = 0;
 
   constructor(sink: Sink) {
     this.#sink = sink;
@@ -45,7 +46,7 @@ class SockstatReader implements Reader {
     const at = words.findIndex((word) => PROTOCOL.test(word));
     if (words.length === 0) this.#sink.skip(number, SKIP.blank, text);
     else if (HEADER.test(text)) {
-      this.#hasStates = words.at(-1) === "STATE";
+      this.#stateAt = words.includes("STATE") ? words.indexOf("STATE") - words.length : 0;
       this.#sink.skip(number, SKIP.header, text);
     } else if (at >= 2) this.#sink.record(this.#record({ text, number, words }, at));
     else if (words.some((word) => OTHER.test(word))) this.#sink.skip(number, SKIP.other, text);
@@ -77,11 +78,11 @@ class SockstatReader implements Reader {
   }
 
   #state(row: Row): SocketRecord["state"] {
-    if (!this.#hasStates) {
+    if (this.#stateAt === 0) {
       this.#sink.note("sockstat without -s has no states: its TCP rows are in no count");
       return undefined;
     }
-    const word = row.words.at(-1) ?? "";
+    const word = row.words.at(this.#stateAt) ?? "";
     return stateNamed(word) ?? refuse(`unknown state ${JSON.stringify(word)}`, row);
   }
 }
