@@ -7,7 +7,7 @@ import { SOURCE_BLIND_SPOTS, type Source } from "./blind-spots.ts";
 import { capture, CaptureError, type AskedSource } from "./capture.ts";
 import { decodeStream } from "./decode.ts";
 import { isAboutStates } from "./filter.ts";
-import { openQuestion, type Asked } from "./question.ts";
+import { openQuestion, type Inquiry } from "./question.ts";
 import { countStream, parseStream } from "./parse.ts";
 import type { ParseOptions } from "./reader.ts";
 import type { ParsedText, Tally } from "./reading.ts";
@@ -32,7 +32,7 @@ export type Look = {
 
 /** How to look. */
 export type LookOptions = ParseOptions &
-  Asked & {
+  Inquiry & {
     /** `counts` alone are read in constant memory; `lines` are kept too, and what became of them; `records`: every socket. */
     readonly want: "counts" | "lines" | "records";
     /** Also owners, user ids, inodes and timers of a live table. */

@@ -5,7 +5,7 @@ import type { Endpoint } from "./record.ts";
 import type { Predicate } from "./sinks.ts";
 
 /** Which sockets, and in which groups. */
-export type Asked = {
+export type Inquiry = {
   readonly filter?: SocketFilter | undefined;
   readonly by?: Grouping | undefined;
 };
@@ -21,7 +21,7 @@ export type Question = {
 };
 
 /** Opens a question. */
-export function openQuestion({ filter = {}, by }: Asked): Question {
+export function openQuestion({ filter = {}, by }: Inquiry): Question {
   const doubts = new Map<Doubt, number>();
   const predicate = predicateOf(filter, (doubt) => doubts.set(doubt, (doubts.get(doubt) ?? 0) + 1));
   const served = new Set<Endpoint["port"]>();
