@@ -11,7 +11,16 @@
  * CAVEAT  Two sources may rightly disagree: lsof lists descriptors, so it never shows TIME_WAIT.
  * SEE     docs/reference/formats.md
  */
-import { choice, flag, integer, optional, toggle, words, type Values } from "../lib/cli/flags.ts";
+import {
+  choice,
+  flag,
+  integer,
+  milliseconds,
+  optional,
+  toggle,
+  words,
+  type Values,
+} from "../lib/cli/flags.ts";
 import type { Io } from "../lib/cli/io.ts";
 import { command, main, UsageError } from "../lib/cli/main.ts";
 import { SOURCES } from "../lib/sockets/blind-spots.ts";
@@ -48,7 +57,7 @@ const flags = {
   family: optional(choice("4", "6"), { about: "Only IPv4 or IPv6: 4, 6", metavar: "N" }),
   by: optional(choice(...GROUPINGS), { about: `Group: ${GROUPINGS.join(", ")}`, metavar: "WHAT" }),
   watch: toggle({ about: "Look again and again; Ctrl-C ends" }),
-  "interval-ms": flag(integer(20), 1_000, {
+  "interval-ms": flag(milliseconds(20), 1_000, {
     about: "With --watch: time between looks",
     metavar: "MS",
   }),
