@@ -56,7 +56,7 @@ export const DEMO_CURES: readonly Scene[] = [
       client
         .on("disconnect", ({ message }) => stage.note(`lost: ${message}`))
         .on("reconnecting", ({ attempt, delayMs, error }) =>
-          stage.note(`attempt ${attempt}: ${error.message}; the next in ${Math.round(delayMs)} ms`),
+          stage.note(`${error.message}: attempt ${attempt} in ${Math.round(delayMs)} ms`),
         )
         .on("connect", () => stage.note("connected"));
       await stage.ask(client, { type: "echo", content: "before" });

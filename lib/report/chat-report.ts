@@ -22,7 +22,7 @@ export function chatText(event: ChatEvent, paint: ChalkInstance): string {
     case "disconnect":
       return paint.yellow(`connection lost: ${withCode(event.error)}`);
     case "reconnecting":
-      return paint.dim(`attempt ${event.attempt} failed; the next in ${ms(event.delayMs)}`);
+      return paint.dim(`attempt ${event.attempt} in ${ms(event.delayMs)}`);
     case "connect":
       return paint.green("connected again");
   }

@@ -5,10 +5,11 @@
  *     client.on("broadcast", ({ from, content }) => ...);
  *     await client.echo("Hello TCP Server!");
  *
- * It connects with the first request, and again, with growing and random delays, when the connection is lost. Requests that wait for
- * a connection keep their deadlines. What was under way when it was lost is rejected, not repeated.
+ * It connects with the first request, and again when the connection is lost, each time after a random delay that grows until a request
+ * is answered: a server that takes connections and closes them is spared, too, and clients that were dropped together do not come back
+ * together. Requests that wait for a connection keep their deadlines. What was under way when it was lost is rejected, not repeated.
  */
-import { EventEmitter } from "node:events";
+import { EventEmitter, once } from "node:events";
 import {
   BrokenCircuitError,
   circuitBreaker,
@@ -30,7 +31,7 @@ import type { EchoResponse, Message, Pong, ResponseTo, ServerStats } from "./mes
 
 /** How to connect, and what to do when that fails. */
 export type JsonClientOptions = ConnectOptions & {
-  /** Delays between tries; false for no second try. */
+  /** Delays before all tries but the very first; false for none but those that requests make. */
   readonly reconnect?: Partial<BackoffOptions> | false;
   /** After so many failures in a row nothing is tried for a while; then one request is. None unless asked for. */
   readonly breaker?: { readonly failures: number; readonly halfOpenAfterMs: number };
@@ -40,7 +41,7 @@ export type ClientEvents = Omit<ConnectionEvents, "close"> & {
   connect: [];
   /** The connection was lost. */
   disconnect: [Error];
-  /** The next try comes after so long. */
+  /** After `error` the next try, the so-many-th since a request was answered, comes after so long. */
   reconnecting: [{ readonly attempt: number; readonly delayMs: number; readonly error: Error }];
 };
 
@@ -54,15 +55,23 @@ const FINAL = new Set([
 
 export class JsonClient extends EventEmitter<ClientEvents> implements AsyncDisposable {
   readonly #options: JsonClientOptions;
+  /** Undefined when there is to be no second try. */
+  readonly #delays: BackoffOptions | undefined;
   #connection: ClientConnection | undefined;
   #connecting: Promise<ClientConnection> | undefined;
   readonly #breaker: CircuitBreakerPolicy | undefined;
   readonly #closed = new AbortController();
+  /** Tries since a request was answered, and the one that led to that answer. */
+  #tries = 0;
+  #connectedMs = 0;
+  /** Why there is no connection. */
+  #failure: Error | undefined;
 
   constructor(options: JsonClientOptions) {
     super();
     this.#options = options;
-    const { breaker } = options;
+    const { breaker, reconnect } = options;
+    this.#delays = reconnect === false ? undefined : { ...BACKOFF, ...reconnect };
     if (breaker === undefined) return;
     this.#breaker = circuitBreaker(handleWhen(isFailure), {
       halfOpenAfter: breaker.halfOpenAfterMs,
@@ -133,7 +142,14 @@ export class JsonClient extends EventEmitter<ClientEvents> implements AsyncDispo
   }
 
   async #ask(message: Custom, limitMs: number): Promise<Message> {
-    if (this.#connection?.isOpen === true) return this.#connection.request(message, limitMs);
+    const answer = await (this.#connection?.isOpen === true
+      ? this.#connection.request(message, limitMs)
+      : this.#askOnceConnected(message, limitMs));
+    this.#tries = 1;
+    return answer;
+  }
+
+  async #askOnceConnected(message: Custom, limitMs: number): Promise<Message> {
     const startMs = performance.now();
     const connection = await withDeadline(this.#ready(), limitMs);
     return connection.request(message, Math.max(1, limitMs - (performance.now() - startMs)));
@@ -147,25 +163,31 @@ export class JsonClient extends EventEmitter<ClientEvents> implements AsyncDispo
   }
 
   async #tryUntilConnected(): Promise<ClientConnection> {
-    const { reconnect } = this.#options;
-    const delays = { ...BACKOFF, ...(reconnect === false ? {} : reconnect) };
-    for (let attempt = 1; !this.#isClosed; attempt += 1) {
+    if (this.#connection !== undefined) await ended(this.#connection);
+    for (;;) {
+      if (this.#tries > 0) await this.#backOff();
+      if (this.#isClosed) throw new ClientError("CLIENT_CLOSED");
+      this.#tries += 1;
       try {
-        const connection = await openConnection(this.#options);
-        return this.#adopt(connection);
-      } catch (cause) {
-        const error = cause as Error & { code?: string };
-        if (reconnect === false || FINAL.has(error.code ?? "")) throw error;
-        const delayMs = backoffMs(attempt - 1, delays);
-        this.emit("reconnecting", { attempt, delayMs, error });
-        await pause(delayMs, this.#closed.signal);
+        return this.#adopt(await openConnection(this.#options));
+      } catch (error) {
+        this.#failure = error as Error;
+        if (this.#delays === undefined || isFinal(error)) throw error;
       }
     }
-    throw new ClientError("CLIENT_CLOSED");
+  }
+
+  async #backOff(): Promise<void> {
+    if (this.#delays === undefined) return;
+    const delayMs = backoffMs(this.#tries - 1, this.#delays);
+    const error = this.#failure ?? new ClientError("CONNECTION_CLOSED");
+    this.emit("reconnecting", { attempt: this.#tries, delayMs, error });
+    await pause(delayMs, this.#closed.signal);
   }
 
   #adopt(connection: ClientConnection): ClientConnection {
     this.#connection = connection;
+    this.#connectedMs = performance.now();
     connection
       .on("broadcast", (message) => this.emit("broadcast", message))
       .on("refused", (message) => this.emit("refused", message))
@@ -176,13 +198,27 @@ export class JsonClient extends EventEmitter<ClientEvents> implements AsyncDispo
   }
 
   #lost(error: Error | undefined): void {
+    this.#connection = undefined;
     if (error === undefined || this.#isClosed) return;
+    this.#failure = error;
     this.emit("disconnect", error);
-    if (this.#options.reconnect === false || FINAL.has((error as { code?: string }).code ?? ""))
-      return;
-    // Whoever only listens wants to hear again.
+    if (this.#delays === undefined || isFinal(error)) return;
+    // Whoever only listens wants to hear again, and gets no answers: what lasted longer than any delay was no failure.
+    if (performance.now() - this.#connectedMs > this.#delays.capMs) this.#tries = 1;
     this.#ready().catch(() => undefined);
   }
+}
+
+/** Would another try end like this one? */
+function isFinal(error: unknown): boolean {
+  return FINAL.has((error as { code?: string }).code ?? "");
+}
+
+/** For the time between the server's FIN and the end of the connection: nothing more can come, so we need not wait for it. */
+async function ended(connection: ClientConnection): Promise<void> {
+  const end = once(connection, "close");
+  connection.destroy();
+  await end;
 }
 
 /** What speaks against the server, not against the request. */

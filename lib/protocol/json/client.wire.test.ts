@@ -214,6 +214,95 @@ describe("a client whose server goes away", () => {
     expect(await one.echo("back")).toMatchObject({ content: "back" });
   });
 
+  it("spares a server that takes connections and closes them, however often it is asked", async () => {
+    let accepts = 0;
+    const { port } = await rawServer((socket) => {
+      accepts += 1;
+      socket.end();
+    });
+    const one = client({ port, reconnect: { baseMs: 5 } });
+    const startMs = performance.now();
+    const tries: { attempt: number; delayMs: number; acceptsBefore: number }[] = [];
+    one.on("reconnecting", ({ attempt, delayMs }) =>
+      tries.push({ attempt, delayMs, acceptsBefore: accepts }),
+    );
+    const order: string[] = [];
+    for (const event of ["connect", "disconnect", "reconnecting"] as const)
+      one.on(event, () => order.push(event));
+    // In each turn of the event loop, so that some come between the server's FIN and the end of the connection.
+    while (tries.length < 8 && performance.now() - startMs < 10_000) {
+      void one.ping().catch(() => undefined);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    const tookMs = performance.now() - startMs;
+    expect(tries.length).toBe(8);
+    expect(tries.map(({ attempt }) => attempt)).toEqual(tries.map((_, index) => index + 1));
+    expect(tries.map(({ acceptsBefore }) => acceptsBefore)).toEqual(
+      tries.map((_, index) => index + 1),
+    );
+    expect(order).toEqual(tries.flatMap(() => ["connect", "disconnect", "reconnecting"]));
+    const waitedMs = tries.slice(0, -1).reduce((sum, { delayMs }) => sum + delayMs, 0);
+    expect(tookMs).toBeGreaterThan(waitedMs - tries.length);
+    for (const { attempt, delayMs } of tries)
+      expect(delayMs).toBeLessThanOrEqual(5 * 2 ** (attempt - 1));
+  });
+
+  it("does not come back together with all the others", async () => {
+    const { server, port } = await serve();
+    const all = Array.from({ length: 23 }, () => client({ port, reconnect: { baseMs: 1_000 } }));
+    const waits = all.map((one) => once(one, "reconnecting"));
+    await Promise.all(all.map((one) => one.connect()));
+    await server.close({ drainMs: 0 });
+    const tries = (await Promise.all(waits)) as [{ attempt: number; delayMs: number }][];
+    expect(new Set(tries.map(([{ attempt }]) => attempt))).toEqual(new Set([1]));
+    expect(new Set(tries.map(([{ delayMs }]) => delayMs)).size).toBeGreaterThan(11);
+  });
+
+  it("waits no longer than at first once a request has been answered", async () => {
+    const { port } = await rawServer((socket) =>
+      socket.once("data", (chunk: Buffer) => {
+        const { id } = JSON.parse(chunk.subarray(4).toString()) as { id: number };
+        socket.end(framed({ type: "pong", id }));
+      }),
+    );
+    const one = client({ port, reconnect: { baseMs: 1, capMs: 1_000 } });
+    for (let n = 0; n < 5; n += 1) {
+      const waits = once(one, "reconnecting");
+      await one.ping();
+      expect(await waits).toMatchObject([{ attempt: 1 }]);
+    }
+  });
+
+  it("waits no longer than at first when the connection has lasted, though it only listens", async () => {
+    const { port } = await rawServer((socket) => {
+      const timer = setTimeout(() => socket.end(), 100);
+      socket.on("close", () => clearTimeout(timer));
+    });
+    const one = client({ port, reconnect: { baseMs: 1, capMs: 20 } });
+    const attempts: number[] = [];
+    one.on("reconnecting", ({ attempt }) => attempts.push(attempt));
+    await one.connect();
+    await until(
+      () => attempts.length,
+      (count) => count >= 3,
+    );
+    expect(new Set(attempts)).toEqual(new Set([1]));
+  });
+
+  it("ends at once when it is closed while it waits", async () => {
+    let accepts = 0;
+    const { port } = await rawServer((socket) => {
+      accepts += 1;
+      socket.end();
+    });
+    const one = new JsonClient({ port, reconnect: { baseMs: 1e9, capMs: 1e9 } });
+    const waits = once(one, "reconnecting");
+    const asked = one.ping().then(() => one.ping());
+    await Promise.all([waits, expect(asked).rejects.toMatchObject({ code: /CLOSED/ })]);
+    await one.close();
+    expect(accepts).toBe(1);
+  });
+
   it("with a circuit breaker stops trying after so many failures, and tries again after a while", async () => {
     const port = await freePort();
     const one = client({ port, reconnect: false, breaker: { failures: 3, halfOpenAfterMs: 200 } });
