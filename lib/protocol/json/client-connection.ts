@@ -83,6 +83,8 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
   #packing: Packing;
   readonly #pending = new Map<number, Pending>();
   #nextId = 1;
+  /** How many of these are heartbeats of ours. */
+  #beats = 0;
   #outbox: Outbox | undefined;
   #heardMs = performance.now();
   /** When a sign of life was asked for; 0 when it has come. */
@@ -110,7 +112,7 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
 
   /** Requests that wait for their answers. */
   get inFlight(): number {
-    return this.#pending.size;
+    return this.#pending.size - this.#beats;
   }
 
   /** Can it still be asked? */
@@ -150,14 +152,25 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
 
   #ask(type: string, text: string, timeoutMs: number): Promise<Message> {
     if (!this.isOpen) return Promise.reject(this.#error ?? new ClientError("CONNECTION_CLOSED"));
-    if (this.#pending.size >= this.#limits.maxInFlight)
-      return Promise.reject(new ClientError("IN_FLIGHT_LIMIT", `${this.#pending.size}`));
+    if (this.inFlight >= this.#limits.maxInFlight)
+      return Promise.reject(new ClientError("IN_FLIGHT_LIMIT", `${this.inFlight}`));
     return new Promise((resolve, reject) => {
-      const id = this.#nextId++;
       const deadlineMs = performance.now() + timeoutMs;
-      this.#pending.set(id, { type, resolve, reject, deadlineMs });
-      this.#write(`${text.slice(0, -1)},"id":${id}}`);
+      this.#enter({ type, resolve, reject, deadlineMs }, text);
     });
+  }
+
+  #enter(pending: Pending, text: string): void {
+    const id = this.#nextId++;
+    this.#pending.set(id, pending);
+    this.#write(`${text.slice(0, -1)},"id":${id}}`);
+  }
+
+  /** Asks for a sign of life. As a request, so that nobody else gets the answer; but no limit is for it, and close() does not wait. */
+  #beat(deadlineMs: number): void {
+    const done = (): void => void (this.#beats -= 1);
+    this.#beats += 1;
+    this.#enter({ type: "ping", resolve: done, reject: done, deadlineMs }, '{"type":"ping"}');
   }
 
   #write(text: string): void {
@@ -256,7 +269,7 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
 
   #leaveWhenDone(): void {
     if (!this.#isClosing || this.#leftMs > 0) return;
-    if (this.#pending.size > 0 || this.#outbox !== undefined) return;
+    if (this.inFlight > 0 || this.#outbox !== undefined) return;
     this.#leftMs = performance.now();
     this.socket.end();
   }
@@ -273,7 +286,7 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
     if (heartbeatMs === 0 || now - this.#heardMs < heartbeatMs) return;
     if (this.#pingedMs === 0) {
       this.#pingedMs = now;
-      this.send({ type: "ping" });
+      this.#beat(now + heartbeatTimeoutMs);
     } else if (now - this.#pingedMs >= heartbeatTimeoutMs)
       this.destroy(new ClientError("PEER_SILENT", `for ${Math.round(now - this.#heardMs)} ms`));
   }

@@ -10,6 +10,8 @@ import { framed } from "../../testing/raw-peer.ts";
 import { backoffMs } from "./backoff.ts";
 import { JsonClient, type JsonClientOptions } from "./client.ts";
 import { openConnection } from "./connect.ts";
+import { FrameDecoder } from "./frames.ts";
+import { decodeMessage, type Message } from "./messages.ts";
 import { jsonPool } from "./pool.ts";
 import { createJsonServer, type JsonServer, type JsonServerOptions } from "./server.ts";
 
@@ -185,6 +187,85 @@ describe("a client", () => {
     await one.close();
     expect(await answer).toMatchObject({ type: "late_answer" });
     await expect(one.ping()).rejects.toMatchObject({ code: "CLIENT_CLOSED" });
+  });
+});
+
+describe("a heartbeat", () => {
+  const beating = { heartbeatMs: 40, heartbeatTimeoutMs: 5_000 };
+
+  /** A server that leaves it to the test what is sent for each message. */
+  const answering = (answer: (message: Message, send: (message: object) => void) => void) =>
+    rawServer((socket) => {
+      const decoder = new FrameDecoder();
+      socket.on("data", (chunk: Buffer) => {
+        decoder.push(chunk);
+        for (let frame = decoder.next(); frame !== undefined; frame = decoder.next())
+          answer(decodeMessage(frame), (message) => socket.write(framed(message)));
+      });
+    });
+
+  it.each([
+    { type: "pong" },
+    { type: "error", code: "RATE_LIMITED", message: "too many", closes: false },
+  ])("has its own answer: what others have asked is answered by theirs (%j)", async (answer) => {
+    const asked: Message[] = [];
+    const { port } = await answering((message, send) => {
+      if (message.type !== "ping") asked.push(message);
+      else {
+        send({ ...answer, id: message.id });
+        for (const { type, id } of asked.splice(0)) send({ type: `${type}_done`, id });
+      }
+    });
+    const one = client({ port, ...beating });
+    const both = [one.request({ type: "slow" }), one.request({ type: "quick" })];
+    expect((await Promise.all(both)).map(({ type }) => type)).toEqual(["slow_done", "quick_done"]);
+  });
+
+  it("has its turn when answers have no ids", async () => {
+    const asked: string[] = [];
+    const { port } = await answering(({ type }, send) => {
+      asked.push(type);
+      if (type !== "quick") return;
+      for (const each of asked) send({ type: each === "ping" ? "pong" : `${each}_done` });
+    });
+    const one = client({ port, ...beating });
+    const slow = one.request({ type: "slow" });
+    await until(
+      () => asked.length,
+      (length) => length === 2,
+    );
+    expect(await one.request({ type: "quick" })).toEqual({ type: "quick_done" });
+    expect(await slow).toEqual({ type: "slow_done" });
+  });
+
+  it("counts as no request: neither for the limit, nor for those who wait for the end", async () => {
+    let beats = 0;
+    const { port } = await answering(({ type, id }, send) => {
+      if (type === "ping") beats += 1;
+      else send({ type: "done", id });
+    });
+    const one = await openConnection({ port, ...beating, heartbeatTimeoutMs: 1e6, maxInFlight: 1 });
+    await until(
+      () => beats,
+      (count) => count === 1,
+    );
+    expect(one.inFlight).toBe(0);
+    await one.request({ type: "anything" });
+    await one.close();
+  });
+
+  it("goes on at the limit, and while answers are waited for at the end", async () => {
+    let slow: Message | undefined;
+    let beats = 0;
+    const { port } = await answering((message, send) => {
+      if (message.type === "slow") slow = message;
+      else send({ type: "pong", id: message.id });
+      if (message.type === "ping" && (beats += 1) === 5) send({ type: "slow_done", id: slow?.id });
+    });
+    const one = await openConnection({ port, ...beating, heartbeatTimeoutMs: 1e3, maxInFlight: 1 });
+    const answer = one.request({ type: "slow" });
+    await one.close();
+    expect(await answer).toMatchObject({ type: "slow_done" });
   });
 });
 
