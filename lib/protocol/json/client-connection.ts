@@ -73,7 +73,7 @@ type Pending = {
   readonly deadlineMs: number;
 };
 
-/** After our FIN: for so long the server may take to send its own. */
+/** After the last answer: for so long the server may take to read what is left, and to send its FIN. */
 const LINGER_MS = 1_000;
 
 export class ClientConnection extends EventEmitter<ConnectionEvents> implements AsyncDisposable {
@@ -90,7 +90,7 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
   /** When a sign of life was asked for; 0 when it has come. */
   #pingedMs = 0;
   #isClosing = false;
-  /** When our FIN was asked for; 0 before. */
+  /** When our end began; 0 before. */
   #leftMs = 0;
   #isClosed = false;
   #error: Error | undefined;
@@ -268,10 +268,10 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
   }
 
   #leaveWhenDone(): void {
-    if (!this.#isClosing || this.#leftMs > 0) return;
-    if (this.inFlight > 0 || this.#outbox !== undefined) return;
-    this.#leftMs = performance.now();
-    this.socket.end();
+    if (!this.#isClosing || this.inFlight > 0) return;
+    // From now on the peer is all that we wait for, be it to read what is left or to end: not for ever.
+    if (this.#leftMs === 0) this.#leftMs = performance.now();
+    if (this.#outbox === undefined && !this.socket.writableEnded) this.socket.end();
   }
 
   #look(now: number): void {

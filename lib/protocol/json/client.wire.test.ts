@@ -190,6 +190,36 @@ describe("a client", () => {
   });
 });
 
+describe("the end of a connection", () => {
+  it("comes even if the server never reads what is left", async () => {
+    const { port } = await rawServer((socket) => socket.pause());
+    const one = await openConnection({ port, heartbeatMs: 0 });
+    const content = "x".repeat(1_000_000);
+    while (!one.socket.writableNeedDrain) {
+      one.send({ type: "text", content });
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    one.send({ type: "text", content });
+    const startMs = performance.now();
+    await one.close();
+    expect(performance.now() - startMs).toBeLessThan(10_000);
+  });
+
+  it("comes after what was sent before it", async () => {
+    let bytes = 0;
+    const { port } = await rawServer((socket) =>
+      socket.on("data", ({ length }) => (bytes += length)),
+    );
+    const one = await openConnection({ port });
+    for (let n = 0; n < 5; n += 1) one.send({ type: "text", content: "x".repeat(1_000_000) });
+    await one.close();
+    await until(
+      () => bytes,
+      (count) => count > 5_000_000,
+    );
+  });
+});
+
 describe("a heartbeat", () => {
   const beating = { heartbeatMs: 40, heartbeatTimeoutMs: 5_000 };
 
