@@ -18,7 +18,7 @@ import {
   type Packing,
 } from "./messages.ts";
 import { Outbox } from "./outbox.ts";
-import { overdue, type Silence } from "./patience.ts";
+import { isStalled, overdue, silenceSince, type Silence } from "./patience.ts";
 import { respond } from "./requests.ts";
 import { Throttle } from "./rate.ts";
 import { count, type CloseReason } from "./tally.ts";
@@ -49,8 +49,8 @@ export class Connection implements Caller {
   #errorsInARow = 0;
   readonly #traffic = { messages: 0, bytes_in: 0, bytes_out: 0 };
   readonly #silence: Silence;
-  /** Since when it is blocked, or leaving. */
-  #sinceMs = 0;
+  /** Since when it is leaving. */
+  #leftMs = 0;
 
   constructor(socket: Socket, core: Core) {
     this.socket = socket;
@@ -60,7 +60,7 @@ export class Connection implements Caller {
     this.packing = core.plain;
     this.isAuthenticated = core.isToken === undefined;
     const now = nowMs();
-    this.#silence = { openedMs: now, heardMs: now, requestMs: now, pingedMs: 0 };
+    this.#silence = silenceSince(now);
     this.#throttle = core.rate === undefined ? undefined : new Throttle(core.rate, now);
   }
 
@@ -150,9 +150,9 @@ export class Connection implements Caller {
     const { limits, isClosing } = this.#core;
     if (this.#reason !== undefined) {
       const isPatient = isClosing && this.socket.writableLength > 0;
-      if (now - this.#sinceMs >= limits.lingerMs && !isPatient) this.socket.destroy();
+      if (now - this.#leftMs >= limits.lingerMs && !isPatient) this.socket.destroy();
     } else if (this.#isBlocked) {
-      if (now - this.#sinceMs >= limits.stallTimeoutMs) this.dismiss("SLOW_CONSUMER");
+      if (isStalled(limits, now, this.#silence, this.socket)) this.dismiss("SLOW_CONSUMER");
     } else if (this.#throttle?.isShut === true) {
       this.#throttle.reopen(now);
       this.#work();
@@ -284,13 +284,13 @@ export class Connection implements Caller {
     // What the kernel took at once has left writableLength already, and then there is nothing to wait for.
     if (!socket.writableNeedDrain || socket.writableLength === 0 || this.#isBlocked) return;
     this.#isBlocked = true;
-    if (this.#reason === undefined) this.#sinceMs = nowMs();
+    this.#silence.takenMs = nowMs();
   }
 
   #leave(reason: CloseReason): void {
     this.#reason = reason;
     this.#flush();
-    this.#sinceMs = nowMs();
+    this.#leftMs = nowMs();
     this.socket.end();
     this.#depart();
   }

@@ -57,3 +57,15 @@ function joined(items: readonly (string | Buffer)[]): Buffer {
 function sizeOf(item: string | Buffer): number {
   return typeof item === "string" ? HEADER_BYTES + Buffer.byteLength(item) : item.length;
 }
+
+/**
+ * What the kernel has not taken yet of the write under way. Later writes wait behind it, so any change means that something was taken;
+ * writableLength tells that only once the whole write is done. node:net looks here, too, before it calls a socket idle.
+ */
+export function unwrittenBytes(socket: Socket): number {
+  const { _handle: handle } = socket as Socket & { readonly _handle?: StreamHandle | null };
+  return (handle?._parent ?? handle)?.writeQueueSize ?? socket.writableLength;
+}
+
+/** What a socket has of the kernel's; below TLS there is another one. */
+type StreamHandle = { readonly writeQueueSize?: number; readonly _parent?: StreamHandle };

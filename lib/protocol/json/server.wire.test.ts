@@ -313,6 +313,38 @@ describe("a client that does not read its answers", () => {
   });
 });
 
+describe("a client that reads slowly", () => {
+  it("is no client that takes nothing: it gets all of it, however long that takes", async () => {
+    const stallTimeoutMs = 1_000;
+    const large = { maxFrameBytes: 2 ** 26, maxQueuedBytes: 2 ** 26 };
+    const { server, port } = await serve({ stallTimeoutMs, ...large });
+    const socket = connect(port, "127.0.0.1").pause();
+    await until(server.clients, (clients) => clients === 1);
+    let bytes = 0;
+    let isEnded = false;
+    socket.on("data", ({ length }: Buffer) => (bytes += length)).on("end", () => (isEnded = true));
+    const startMs = performance.now();
+    // In one write: of those that are done the socket would tell by itself.
+    server.broadcast({ type: "news", content: "x".repeat(60_000_000) } as never);
+    const reading = setInterval(() => {
+      const enough = bytes + 1_048_576;
+      const stop = (): void => {
+        if (bytes >= enough) socket.off("data", stop).pause();
+      };
+      socket.on("data", stop).resume();
+    }, 50);
+    await until(
+      () => bytes,
+      (read) => read === server.tally.bytesOut || isEnded,
+      25_000,
+    );
+    clearInterval(reading);
+    socket.destroy();
+    expect(performance.now() - startMs).toBeGreaterThan(2 * stallTimeoutMs);
+    expect(server.tally.errors.get("SLOW_CONSUMER")).toBe(0);
+  });
+});
+
 describe("limits", () => {
   it("one client too many is refused with a reason; the next one comes in when another has gone", async () => {
     const { join } = await serve({ maxConnections: 2 });
