@@ -206,14 +206,21 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
   #receive(chunk: Buffer): void {
     this.#heardMs = performance.now();
     this.#pingedMs = 0;
+    this.#decoder.push(chunk);
+    for (let message = this.#next(); message !== undefined; message = this.#next())
+      this.#take(message);
+    this.#leaveWhenDone();
+  }
+
+  /** What a listener throws is its own affair, so nothing but reading is in here. */
+  #next(): Message | undefined {
     try {
-      this.#decoder.push(chunk);
-      for (let frame = this.#decoder.next(); frame !== undefined; frame = this.#decoder.next())
-        this.#take(decodeMessage(frame, this.#packing));
+      const frame = this.#decoder.next();
+      return frame === undefined ? undefined : decodeMessage(frame, this.#packing);
     } catch (error) {
       this.destroy(error as Error); // What comes after bytes that are no message cannot be trusted.
+      return undefined;
     }
-    this.#leaveWhenDone();
   }
 
   #take(message: Message): void {

@@ -169,7 +169,9 @@ export class JsonClient extends EventEmitter<ClientEvents> implements AsyncDispo
       if (this.#isClosed) throw new ClientError("CLIENT_CLOSED");
       this.#tries += 1;
       try {
-        return this.#adopt(await openConnection(this.#options));
+        return this.#adopt(
+          await openConnection(this.#options, (connection) => this.#listen(connection)),
+        );
       } catch (error) {
         this.#failure = error as Error;
         if (this.#delays === undefined || isFinal(error)) throw error;
@@ -185,14 +187,17 @@ export class JsonClient extends EventEmitter<ClientEvents> implements AsyncDispo
     await pause(delayMs, this.#closed.signal);
   }
 
-  #adopt(connection: ClientConnection): ClientConnection {
-    this.#connection = connection;
-    this.#connectedMs = performance.now();
+  #listen(connection: ClientConnection): void {
     connection
       .on("broadcast", (message) => this.emit("broadcast", message))
       .on("refused", (message) => this.emit("refused", message))
-      .on("message", (message) => this.emit("message", message))
-      .on("close", (error) => this.#lost(error));
+      .on("message", (message) => this.emit("message", message));
+  }
+
+  #adopt(connection: ClientConnection): ClientConnection {
+    this.#connection = connection;
+    this.#connectedMs = performance.now();
+    connection.on("close", (error) => this.#lost(error));
     this.emit("connect");
     return connection;
   }

@@ -112,6 +112,40 @@ describe("a client", () => {
     expect(heard).toEqual(["to all"]);
   });
 
+  it("hears a broadcast that comes together with the answer to its token", async () => {
+    const { port } = await rawServer((socket) =>
+      socket.once("data", () =>
+        socket.write(
+          Buffer.concat([
+            framed({ type: "auth_response", status: "authenticated", id: 1 }),
+            framed({ type: "broadcast_message", content: "early", from: "?", timestamp: "now" }),
+          ]),
+        ),
+      ),
+    );
+    const one = client({ port, token: "secret-23" });
+    const heard: string[] = [];
+    one.on("broadcast", ({ content }) => heard.push(content));
+    await one.connect();
+    await until(
+      () => heard,
+      (contents) => contents.length === 1,
+    );
+  });
+
+  it("leaves a listener's error to whoever has it, and the connection as it is", async () => {
+    const { port } = await serve();
+    const one = await openConnection({ port });
+    ends.push(() => one.close());
+    one.on("broadcast", () => {
+      throw new Error("the listener's");
+    });
+    const news = framed({ type: "broadcast_message", content: "x", from: "?", timestamp: "now" });
+    // As if it had been read; an error within the loop of events would end the test.
+    expect(() => one.socket.emit("data", news)).toThrow("the listener's");
+    expect(await one.request({ type: "ping" })).toMatchObject({ type: "pong" });
+  });
+
   it("gives up a request whose answer does not come in time, and takes no harm from the answer that is late", async () => {
     const { port } = await serve({
       handlers: {

@@ -20,13 +20,20 @@ export type ConnectOptions = Partial<ConnectionLimits> & {
   readonly compression?: boolean;
 };
 
-/** Connects; rejects with the errno of connect(2), what TLS says, CONNECT_TIMEOUT, or the server's refusal. */
-export async function openConnection(options: ConnectOptions): Promise<ClientConnection> {
+/**
+ * Connects; rejects with the errno of connect(2), what TLS says, CONNECT_TIMEOUT, or the server's refusal. Who has a token is told
+ * of broadcasts from then on, which may be before the promise is settled: `listen` is called before anything can come.
+ */
+export async function openConnection(
+  options: ConnectOptions,
+  listen?: (connection: ClientConnection) => void,
+): Promise<ClientConnection> {
   const { connectTimeoutMs = 5_000, maxFrameBytes = PLAIN.maxFrameBytes, token } = options;
   const startMs = performance.now();
   const plain = { ...PLAIN, maxFrameBytes };
   const socket = await connected(options, connectTimeoutMs);
   const connection = new ClientConnection(socket, plain, options);
+  listen?.(connection);
   const leftMs = (): number => Math.max(1, connectTimeoutMs - (performance.now() - startMs));
   try {
     if (token !== undefined) await connection.request({ type: "auth", token }, leftMs());
