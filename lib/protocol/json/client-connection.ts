@@ -227,10 +227,12 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
     const { type, id } = message;
     if (type === "ping") this.#pong(message);
     else if (type === "broadcast_message") this.emit("broadcast", message as never);
-    else if (type === "error" && id === undefined && message["closes"] === true) {
-      this.#error ??= new RemoteError(message as Partial<ErrorMessage>);
-      this.emit("refused", message as never);
-    } else this.#settle(message);
+    else {
+      const isLast = type === "error" && message["closes"] === true;
+      if (isLast) this.#error ??= new RemoteError(message as Partial<ErrorMessage>);
+      if (isLast && id === undefined) this.emit("refused", message as never);
+      else this.#settle(message);
+    }
   }
 
   #settle(message: Message): void {

@@ -194,6 +194,38 @@ describe("a client", () => {
     expect(server.tally.errors.get("AUTHENTICATION_FAILED")).toBe(1);
   });
 
+  it("does not come back when the server wants a token that it has not got", async () => {
+    const { server, port } = await serve({ authToken: "secret-23" });
+    const one = client({ port });
+    let tries = 0;
+    one.on("reconnecting", () => (tries += 1));
+    const lost = once(one, "disconnect");
+    await expect(one.ping()).rejects.toMatchObject({ code: "UNAUTHENTICATED" });
+    await lost;
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(tries).toBe(0);
+    expect(server.tally.accepted).toBe(1);
+  });
+
+  it("counts the time for the first steps against the limit of all, be it for connecting or for a request", async () => {
+    const { port } = await rawServer((socket) =>
+      socket.once("data", () => {
+        const answer = { type: "auth_response", status: "authenticated", id: 1 };
+        setTimeout(() => socket.write(framed(answer)), 900);
+      }),
+    );
+    const startMs = performance.now();
+    const token = "secret-23";
+    const connecting = openConnection({ port, token, compression: true, connectTimeoutMs: 1_000 });
+    const request = client({ port, token }).request({ type: "anything" }, 1_000);
+    const late = { code: "REQUEST_TIMEOUT" };
+    await Promise.all([
+      expect(connecting).rejects.toMatchObject(late),
+      expect(request).rejects.toMatchObject(late),
+    ]);
+    expect(performance.now() - startMs).toBeLessThan(1_700);
+  });
+
   it("refuses to hold more open requests than its limit", async () => {
     const { port } = await rawServer((socket) => socket.resume());
     const one = client({ port, maxInFlight: 23, requestTimeoutMs: 500 });

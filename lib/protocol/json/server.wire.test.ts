@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
 import { until } from "../../testing/programs.ts";
 import { framed, rawPeer, type RawPeer } from "../../testing/raw-peer.ts";
+import { ProtocolError } from "./errors.ts";
 import { createJsonServer, type JsonServer, type JsonServerOptions } from "./server.ts";
 
 const open: { server: JsonServer; peers: RawPeer[] }[] = [];
@@ -209,6 +210,42 @@ describe("requests", () => {
     expect(await peer.next()).toEqual({ type: "sum", sum: 23 });
   });
 
+  it("that a handler refuses get its code, and their id", async () => {
+    const refuse = () => new ProtocolError("BAD_FIELD", "not like this");
+    const { join } = await serve({
+      handlers: {
+        now: () => {
+          throw refuse();
+        },
+        later: () => Promise.reject(refuse()),
+      },
+    });
+    const peer = await join();
+    const refusal = { code: "BAD_FIELD", message: "not like this", closes: false };
+    for (const type of ["now", "later"]) {
+      peer.send(framed({ type, id: type }));
+      expect(await peer.next()).toMatchObject({ ...refusal, id: type });
+    }
+  });
+
+  it.each(["hello", "auth", "pong", "error"])(
+    "of type %s are nobody's but the protocol's",
+    (type) => {
+      const handlers = { [type]: () => undefined };
+      expect(() => createJsonServer({ handlers })).toThrow(TypeError);
+    },
+  );
+
+  it("come back as they were, whatever had to be escaped in them", async () => {
+    const { join } = await serve();
+    const peer = await join();
+    for (const special of ['"', "\\", '\\"', "\n", '\\u0022"']) {
+      const content = special + "x".repeat(2_000) + special;
+      peer.send(framed({ type: "echo", content }));
+      expect(await peer.next()).toMatchObject({ content });
+    }
+  });
+
   it("come back with the content that they had, or that a handler has given them, however long it is", async () => {
     const { join } = await serve({
       handlers: {
@@ -288,6 +325,22 @@ describe("a broadcast", () => {
     slow.socket.resume();
     const last = (await slow.rest()).at(-1);
     expect(last).toMatchObject({ type: "error", code: "SLOW_CONSUMER", closes: true });
+  });
+});
+
+describe("many broadcasts at once", () => {
+  it("are not kept beyond the limit, though none is with the socket yet", async () => {
+    const maxQueuedBytes = 10_000;
+    const { server, join } = await serve({ maxQueuedBytes });
+    const [sender, listener] = [await join(), await join()];
+    await until(server.clients, (clients) => clients === 2);
+    const one = framed({ type: "broadcast", content: "x".repeat(500) });
+    // One chunk: what is made of it is handed over at its end.
+    sender.send(Buffer.concat(Array.from({ length: 100 }, () => one)));
+    const heard = await listener.rest();
+    expect(heard.at(-1)).toMatchObject({ code: "SLOW_CONSUMER" });
+    expect(heard.length).toBeGreaterThan(10);
+    expect(heard.length).toBeLessThan(1 + maxQueuedBytes / 500);
   });
 });
 
@@ -409,6 +462,36 @@ describe("limits", () => {
     expect(seen.filter((what) => what === "ping").length).toBeGreaterThan(1);
   });
 
+  it.each([
+    { idleTimeoutMs: 500, heartbeatMs: 0 },
+    { idleTimeoutMs: 0, heartbeatMs: 500 },
+  ])("the time that a handler takes is no silence of the client's: %j", async (limits) => {
+    const slow = async () => {
+      await new Promise((resolve) => setTimeout(resolve, 750));
+      return { type: "slow_done" };
+    };
+    const { join } = await serve({ ...limits, handlers: { slow } });
+    const peer = await join();
+    peer.send(framed({ type: "slow" }));
+    expect(await peer.next()).toEqual({ type: "slow_done" });
+    const startMs = performance.now();
+    const { code, type } = (await peer.next())!;
+    expect(code ?? type).toBe(limits.heartbeatMs === 0 ? "IDLE_TIMEOUT" : "ping");
+    expect(performance.now() - startMs).toBeGreaterThan(250);
+  });
+
+  it("a server that was stopped itself blames nobody for the time", async () => {
+    const { server, join } = await serve({ heartbeatMs: 100, heartbeatTimeoutMs: 300 });
+    const peer = await join();
+    expect(await peer.next()).toMatchObject({ type: "ping" });
+    // The answer is with the kernel, and the server, which lives on the same thread, cannot look.
+    peer.send(framed({ type: "pong" }));
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_000);
+    peer.send(framed({ type: "ping" }));
+    expect(await peer.next()).toMatchObject({ type: "pong" });
+    expect(server.tally.errors.get("HEARTBEAT_TIMEOUT")).toBe(0);
+  });
+
   it("a client that does not answer a ping is told so; any byte would have been an answer", async () => {
     const { join } = await serve({ heartbeatMs: 100, heartbeatTimeoutMs: 200 });
     const [silent, chatty] = [await join(), await join()];
@@ -523,6 +606,27 @@ describe("the end of a server", () => {
       { code: "SHUTTING_DOWN" },
     ]);
     expect(await closing).toEqual({ clients: 2, cutOff: 0 });
+  });
+
+  it("waits for who takes longer than lingerMs to read what is left", async () => {
+    const large = { maxFrameBytes: 2 ** 24, maxQueuedBytes: 2 ** 24 };
+    const { server, join } = await serve({ lingerMs: 50, ...large });
+    const peer = await join();
+    peer.socket.pause();
+    await until(server.clients, (clients) => clients === 1);
+    server.broadcast({ type: "news", content: "x".repeat(15_000_000) } as never);
+    const closing = server.close({ drainMs: 20_000 });
+    const startMs = performance.now();
+    await until(
+      () => performance.now() - startMs,
+      (ms) => ms > 500,
+    );
+    peer.socket.resume();
+    expect((await peer.rest()).map(({ code, type }) => code ?? type)).toEqual([
+      "news",
+      "SHUTTING_DOWN",
+    ]);
+    expect(await closing).toEqual({ clients: 1, cutOff: 0 });
   });
 
   it("cuts off who does not take its answers in time", async () => {
