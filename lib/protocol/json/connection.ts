@@ -33,6 +33,8 @@ export class Connection implements Caller {
   packing: Packing;
   /** Until it is, nothing but hello and auth is answered. */
   isAuthenticated: boolean;
+  /** Until it leaves, or is told to. */
+  isClient = true;
   readonly #core: Core;
   readonly #decoder: FrameDecoder;
   readonly #throttle: Throttle | undefined;
@@ -42,7 +44,6 @@ export class Connection implements Caller {
   #isBusy = false;
   #isBlocked = false;
   #isReading = true;
-  #isOpen = true;
   #hasPeerEnded = false;
   /** What has not been handed to the kernel yet. */
   #outbox: Outbox | undefined;
@@ -296,7 +297,7 @@ export class Connection implements Caller {
   }
 
   #depart(): void {
-    if (this.#isOpen) this.#core.clients -= 1;
-    this.#isOpen = false;
+    if (this.isClient) this.#core.clients -= 1;
+    this.isClient = false;
   }
 }

@@ -282,8 +282,10 @@ function startSweeping(core: Core): NodeJS.Timeout {
 }
 
 async function close(core: Core, server: Server, drainMs: number): Promise<Closing> {
-  const { clients, connections } = core;
-  core.onEvent?.({ event: "shutdown", clients });
+  const { connections } = core;
+  // Who has been told to leave already is not one of them.
+  const clients = [...connections].filter(({ isClient }) => isClient);
+  core.onEvent?.({ event: "shutdown", clients: clients.length });
   server.close();
   // What has arrived before this instant is read, and answered.
   await turn();
@@ -291,11 +293,11 @@ async function close(core: Core, server: Server, drainMs: number): Promise<Closi
   core.isClosing = true;
   for (const connection of connections) connection.shutDown();
   await emptied(core, drainMs);
-  const cutOff = connections.size;
+  const cutOff = clients.filter((client) => connections.has(client)).length;
   core.isClosed = true;
   for (const { socket } of connections) socket.destroy();
   await emptied(core, 1_000);
-  return { clients, cutOff };
+  return { clients: clients.length, cutOff };
 }
 
 /** Waits until no connection is left, but no longer than this. */

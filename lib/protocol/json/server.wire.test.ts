@@ -641,4 +641,18 @@ describe("the end of a server", () => {
     );
     expect(await server.close({ drainMs: 100 })).toEqual({ clients: 1, cutOff: 1 });
   });
+
+  it("counts nobody as cut off who was no client any more", async () => {
+    const { server, port } = await serve({ maxConnections: 1, lingerMs: 60_000 });
+    // Both keep their side open after the server's FIN.
+    const [client, refused] = [1, 2].map(() =>
+      connect({ port, host: "127.0.0.1", allowHalfOpen: true }).resume(),
+    );
+    await until(
+      () => server.tally.errors.get("TOO_MANY_CONNECTIONS"),
+      (count) => count === 1,
+    );
+    expect(await server.close({ drainMs: 100 })).toEqual({ clients: 1, cutOff: 1 });
+    for (const socket of [client, refused]) socket!.destroy();
+  });
 });
