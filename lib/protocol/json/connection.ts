@@ -78,7 +78,7 @@ export class Connection implements Caller {
     this.#heard(startMs);
     this.#decoder.push(chunk);
     this.#work();
-    this.#core.tally.times.add(performance.now() - startMs);
+    if (!this.#isBusy) this.#core.tally.times.add(performance.now() - startMs);
   }
 
   /** The peer has sent its FIN. It may still want the answers. */

@@ -43,7 +43,7 @@ export function metricsText(server: JsonServer): string {
     histogram("message_bytes", "Size of a frame's payload.", tally.sizes, 1),
     histogram(
       "handling_seconds",
-      "From a chunk's arrival to its answers' departure.",
+      "From a chunk's arrival to its answers' departure; a handler that answers later counts by itself.",
       tally.times,
       1_000,
     ),

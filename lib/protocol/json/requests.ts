@@ -49,10 +49,13 @@ async function later(
   message: Message,
   answer: Promise<Answer | undefined>,
 ): Promise<string | undefined> {
+  const startMs = performance.now();
   try {
     return answered(core, await answer, message);
   } catch (error) {
     throw asProtocolError(core, session, message, error);
+  } finally {
+    core.tally.times.add(performance.now() - startMs);
   }
 }
 

@@ -210,6 +210,23 @@ describe("requests", () => {
     expect(await peer.next()).toEqual({ type: "sum", sum: 23 });
   });
 
+  it("are timed as long as their handlers take", async () => {
+    const { server, join } = await serve({
+      handlers: {
+        slow: async () => {
+          await new Promise((resolve) => setTimeout(resolve, 100));
+          return { type: "slow_done" };
+        },
+      },
+    });
+    const peer = await join();
+    peer.send(Buffer.concat([1, 2, 3].map((id) => framed({ type: "slow", id }))));
+    for (const id of [1, 2, 3]) expect(await peer.next()).toMatchObject({ id });
+    const { sum, counts } = server.tally.times;
+    expect(sum).toBeGreaterThan(280);
+    expect(counts.reduce((total, count) => total + count)).toBe(3);
+  });
+
   it("that a handler refuses get its code, and their id", async () => {
     const refuse = () => new ProtocolError("BAD_FIELD", "not like this");
     const { join } = await serve({
