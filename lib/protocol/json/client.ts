@@ -83,10 +83,6 @@ export class JsonClient extends EventEmitter<ClientEvents> implements AsyncDispo
     return this.#closed.signal.aborted;
   }
 
-  get isConnected(): boolean {
-    return this.#connection?.isOpen === true;
-  }
-
   /** Connects, if it is not connected; later requests do it by themselves. */
   async connect(): Promise<void> {
     await this.#ready();

@@ -152,11 +152,6 @@ const CHECKS = new Map(
   ]),
 );
 
-/** Is this one of the types that every server knows? */
-export function isRequestType(type: string): type is Request["type"] {
-  return Object.hasOwn(REQUEST_SHAPES, type);
-}
-
 /** Checks the fields of a known request; throws BAD_FIELD. Types that are not known pass: their handler checks them. */
 export function checkRequest(message: Message): void {
   for (const { field, kind, isOptional } of CHECKS.get(message.type) ?? []) {

@@ -81,15 +81,6 @@ export class ConnectionPool<T> implements AsyncDisposable {
     return this.#pool.size;
   }
 
-  get idle(): number {
-    return this.#pool.available;
-  }
-
-  /** Callers that wait. */
-  get waiting(): number {
-    return this.#pool.pending;
-  }
-
   /**
    * Lends a connection for as long as `work` takes. Rejects with what `work` rejects with; with POOL_QUEUE_FULL or POOL_TIMEOUT;
    * with CLIENT_CLOSED; or with what making a connection has failed with. A connection whose work has failed is not lent again.
