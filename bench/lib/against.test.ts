@@ -21,12 +21,19 @@ describe("ratios of two runs", () => {
     ]);
   });
 
-  it("belong together by name and peer; what only one run has is left out", () => {
-    const then = [line("the same", 1, "C"), line("the same", 2, "redis"), line("gone", 1)];
+  it("belong together by name and peer; what is new is left out", () => {
+    const then = [line("the same", 1, "C"), line("the same", 2, "redis")];
     const now = [line("the same", 2, "redis"), line("the same", 1, "C"), line("new", 1)];
-    expect(compareRatios([...now, line("gone", undefined)], then)).toMatchObject([
-      { peer: "redis", change: 0 },
+    expect(compareRatios(now, then)).toMatchObject([
       { peer: "C", change: 0 },
+      { peer: "redis", change: 0 },
+    ]);
+  });
+
+  it("are not the same where one was not measured now, unless its contest was not held", () => {
+    const then = [line("lost", 1), { ...line("elsewhere", 1), contest: "another" }];
+    expect(compareRatios([line("lost", undefined)], then)).toMatchObject([
+      { what: "lost", then: 1, now: undefined, isSame: false },
     ]);
   });
 });

@@ -1,13 +1,14 @@
 /** against: the ratios of a run beside those of an earlier one. Figures depend on the day, ratios should not. */
 import type { Measured } from "./measure.ts";
 
-/** A ratio that both runs have. */
+/** A ratio of the earlier run, and what has become of it. */
 export type Moved = {
   readonly what: string;
   readonly peer: string;
   readonly then: number;
-  readonly now: number;
-  /** By how much it has grown; negative when it has shrunk. 0.1 is 10 %. */
+  /** Undefined when it could not be measured, for want of a tool or of time. */
+  readonly now: number | undefined;
+  /** By how much it has grown; negative when it has shrunk. 0.1 is 10 %. NaN without a ratio now. */
   readonly change: number;
   readonly isSame: boolean;
 };
@@ -15,21 +16,22 @@ export type Moved = {
 /** Further apart two runs do not agree. */
 export const SAME_WITHIN = 0.15;
 
-/** Compares line by line; lines that only one of them has, or that have no ratio, are left out. */
+/** Compares line by line, for the contests that were held now. A line that has lost its ratio is not the same. */
 export function compareRatios(
   now: readonly Measured[],
   then: readonly Measured[],
 ): readonly Moved[] {
-  const before = new Map(then.map((line) => [keyOf(line), line.ratio]));
-  return now.flatMap((line) => {
-    const earlier = before.get(keyOf(line));
-    if (line.ratio === undefined || earlier === undefined) return [];
-    const change = line.ratio / earlier - 1;
+  const contests = new Set(now.map(({ contest }) => contest));
+  const ratios = new Map(now.map((line) => [keyOf(line), line.ratio]));
+  return then.flatMap((line) => {
+    if (line.ratio === undefined || !contests.has(line.contest)) return [];
+    const ratio = ratios.get(keyOf(line));
+    const change = (ratio ?? NaN) / line.ratio - 1;
     return [
       {
         what: line.what,
         peer: line.peer?.name ?? "",
-        ...{ then: earlier, now: line.ratio, change },
+        ...{ then: line.ratio, now: ratio, change },
         isSame: Math.abs(change) <= SAME_WITHIN,
       },
     ];

@@ -6,14 +6,14 @@
 import { execa } from "execa";
 import { fileURLToPath } from "node:url";
 import { enterSandbox, findRung, sandboxCommand } from "../../lib/kernel/sandbox.ts";
-import type { Contest, Figures } from "./contest.ts";
+import type { Contest, Outcome } from "./contest.ts";
 
 /** Runs a contestant once. Rejects with what it said when it failed. */
 export async function runInArena(
   contest: Contest,
   contestant: string,
   load: number,
-): Promise<Figures> {
+): Promise<Outcome> {
   const isOutside = contest.contestants[contestant]?.isOutside === true;
   const arena = fileURLToPath(new URL("./arena-main.js", import.meta.url));
   const words = [contest.name, contestant, `${load}`, isOutside ? "outside" : "sandbox"];
@@ -23,7 +23,7 @@ export async function runInArena(
   const { stdout, stderr, failed } = await execa(file, args, { reject: false, stdin: "ignore" });
   const last = stdout.trimEnd().split("\n").at(-1) ?? "";
   if (failed || !last.startsWith("{")) throw new Error(`${words.join(" ")}: ${stderr || stdout}`);
-  return JSON.parse(last) as Figures;
+  return JSON.parse(last) as Outcome;
 }
 
 let found: ReturnType<typeof findRung> | undefined;

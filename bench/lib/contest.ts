@@ -8,6 +8,17 @@
 /** What one run of a contestant has measured, by name. */
 export type Figures = Readonly<Record<string, number>>;
 
+/** Why a run has measured nothing, though nothing broke. */
+export type Unmeasured = { readonly missing: string };
+
+/** What comes of a run. */
+export type Outcome = Figures | Unmeasured;
+
+/** The reason, where there are no figures. */
+export function missingIn(outcome: Outcome): string | undefined {
+  return typeof outcome.missing === "string" ? outcome.missing : undefined;
+}
+
 /** A tool that not everybody has, and the Debian package that brings it. */
 export type Tool = { readonly file: string; readonly package: string };
 
@@ -16,7 +27,7 @@ export type Contestant = {
   readonly needs?: readonly Tool[];
   /** The namespace is made by what is measured itself, or does not matter: no sandbox. */
   readonly isOutside?: boolean;
-  readonly run: (load: number) => Promise<Figures>;
+  readonly run: (load: number) => Promise<Outcome>;
 };
 
 export type Unit = "1/s" | "ms" | "s" | "bytes" | "%";

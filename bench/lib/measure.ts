@@ -1,6 +1,14 @@
 /** measure: all runs of a contest, the contestants in turn: A B C, A B C. What disturbs one of them disturbs all. */
 import { runInArena } from "./arena.ts";
-import type { Contest, Figures, Growth, Line, Reach, Source } from "./contest.ts";
+import {
+  missingIn,
+  type Contest,
+  type Figures,
+  type Growth,
+  type Line,
+  type Reach,
+  type Source,
+} from "./contest.ts";
 import { median, spread, type Spread } from "./statistics.ts";
 import { missingTools } from "./tools.ts";
 
@@ -62,16 +70,14 @@ async function allRuns(
   const runs: Record<string, Figures[] | { missing: string }> = {};
   for (let round = 1; round <= count; round += 1)
     for (const [name, { needs = [] }] of Object.entries(contest.contestants)) {
-      const missing = missingTools(needs);
-      if (missing !== undefined) runs[name] = { missing };
-      else {
-        say(`${contest.name}: ${name}, run ${round} of ${count}`);
-        const before = runs[name];
-        runs[name] = [
-          ...(Array.isArray(before) ? before : []),
-          await runInArena(contest, name, load),
-        ];
-      }
+      const before = runs[name] ?? [];
+      if ("missing" in before) continue;
+      const lacking = missingTools(needs);
+      if (lacking === undefined) say(`${contest.name}: ${name}, run ${round} of ${count}`);
+      const outcome =
+        lacking === undefined ? await runInArena(contest, name, load) : { missing: lacking };
+      const missing = missingIn(outcome);
+      runs[name] = missing === undefined ? [...before, outcome as Figures] : { missing };
     }
   return runs;
 }
@@ -148,7 +154,8 @@ async function measureGrowth(
         runs = await runsOf(contest, contestant, load);
       }
       seen.set(key, runs);
-      points.push({ load, value: median(runs.map((figures) => figures[figure] ?? NaN)) });
+      if (runs.length > 0)
+        points.push({ load, value: median(runs.map((figures) => figures[figure] ?? NaN)) });
     }
     result.push({
       ...growth,
@@ -167,6 +174,7 @@ function figuresOf(runs: Runs, contestant: string): readonly Figures[] | undefin
 
 const SMALL_LOAD_RUNS = 3;
 
+/** None where one of them has measured nothing. */
 async function runsOf(
   contest: Contest,
   contestant: string,
@@ -174,7 +182,11 @@ async function runsOf(
 ): Promise<readonly Figures[]> {
   const count = load < contest.load.full ? SMALL_LOAD_RUNS : 1;
   const runs: Figures[] = [];
-  for (let run = 1; run <= count; run += 1) runs.push(await runInArena(contest, contestant, load));
+  for (let run = 1; run <= count; run += 1) {
+    const outcome = await runInArena(contest, contestant, load);
+    if (missingIn(outcome) !== undefined) return [];
+    runs.push(outcome as Figures);
+  }
   return runs;
 }
 

@@ -110,7 +110,8 @@ export function movedTable(moved: readonly Moved[], date: string): string {
     wordWrap: true,
   });
   for (const { what, peer, then, now, change, isSame } of moved) {
-    const percent = `${change < 0 ? "" : "+"}${(100 * change).toFixed(0)} %`;
+    const percent =
+      now === undefined ? "none" : `${change < 0 ? "" : "+"}${(100 * change).toFixed(0)} %`;
     table.push([what, peer, ratioText(then), ratioText(now), isSame ? percent : `${percent} !`]);
   }
   const apart = moved.filter(({ isSame }) => !isSame).length;

@@ -1,7 +1,8 @@
 /** fill: the whole port range into TIME_WAIT, to the first EADDRNOTAVAIL. */
-import { readSysctl, writeSysctl } from "../../lib/kernel/sysctl.ts";
+import { TIME_WAIT_MS } from "../../lib/kernel/ports.ts";
+import { writeSysctl } from "../../lib/kernel/sysctl.ts";
 import { runProgram, startServer } from "../../lib/lab/program.ts";
-import type { Contest, Figures } from "../lib/contest.ts";
+import type { Contest, Outcome } from "../lib/contest.ts";
 import { DEEP_QUEUE } from "../lib/listening.ts";
 import { COMPILER, runPeer } from "../lib/peer.ts";
 
@@ -19,7 +20,7 @@ type Bombed = {
   readonly failures: Readonly<Record<string, unknown>>;
 };
 
-async function fill(ports: number, ...flags: readonly string[]): Promise<Figures> {
+async function fill(ports: number, ...flags: readonly string[]): Promise<Outcome> {
   prepare(ports);
   // Below the range: none of its ports is taken by the listener.
   const { port } = await startServer(["--port", "8080", ...DEEP_QUEUE]);
@@ -27,11 +28,12 @@ async function fill(ports: number, ...flags: readonly string[]): Promise<Figures
     ...["--port", `${port}`, "--duration-ms", "120000"],
     ...flags,
   ]);
-  if (!("EADDRNOTAVAIL" in result.failures) || result.successes < ports)
-    throw new Error(
-      `not filled: ${JSON.stringify(result)} ${readSysctl("net.ipv4.tcp_tw_reuse") ?? ""}`,
-    );
-  return { seconds: result.durationMs / 1_000 };
+  if ("EADDRNOTAVAIL" in result.failures && result.successes >= ports)
+    return { seconds: result.durationMs / 1_000 };
+  // A slow machine: the range is emptied as fast as it is filled.
+  if (result.durationMs > TIME_WAIT_MS)
+    return { missing: "not full before the first TIME_WAIT was over, after 60 s" };
+  throw new Error(`not filled: ${JSON.stringify(result)}`);
 }
 
 const SEARCH =
