@@ -16,8 +16,6 @@ export type ProgramOptions = {
   readonly through?: readonly string[];
   /** Variables for it, such as PORT. */
   readonly env?: Readonly<Record<string, string>>;
-  /** In a process group of its own: a Ctrl-C at our terminal does not reach it. It still ends with us. */
-  readonly ownGroup?: boolean;
 };
 
 /** The command line of an executable. */
@@ -54,7 +52,6 @@ export function startProgram(
   const child = execa(file, args, {
     reject: false,
     stdin: "ignore",
-    detached: options.ownGroup ?? false,
     env: { ...process.env, ...NOT_FROM_OUR_USER, ...options.env },
     maxBuffer: MAX_OUTPUT_BYTES,
   });
@@ -170,9 +167,18 @@ export async function startServer(
     throw new Error(`server ${flags.join(" ")} ended before it listened`);
   }
   const stop = async (): Promise<ServerSummary> => {
-    process.kill(listening.pid, "SIGTERM");
-    process.kill(listening.pid, "SIGCONT"); // One that a lab has stopped would never see the other.
+    // One that a lab has stopped would never see the first without the second.
+    for (const signal of ["SIGTERM", "SIGCONT"] as const) signalled(listening.pid, signal);
     return (await program.end) as ServerSummary;
   };
   return { ...listening, stop, said: program.said };
+}
+
+/** A Ctrl-C at our terminal may have ended it before. */
+function signalled(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
 }

@@ -83,7 +83,10 @@ export class Crowd {
         this.#members.push(new Member(socket, this.#options.message));
         resolve();
       });
-      socket.on("error", (error) => countFailure(this.#failures, failureOf(error)));
+      socket.on("error", (error) => {
+        // At the end a server may be quicker than we are: Ctrl-C reaches it, too.
+        if (!signal.aborted) countFailure(this.#failures, failureOf(error));
+      });
       socket.on("close", () => {
         this.#sockets.delete(socket);
         resolve();
