@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { afterEach, describe, expect, it } from "vitest";
 import { ELSEWHERE, REFUSED } from "../lib/testing/elsewhere.ts";
 import { killAll, lastJson, run, start, startServer, until } from "../lib/testing/programs.ts";
@@ -19,11 +20,12 @@ type Result = {
   server?: Side;
 };
 
-/** Servers that some multiplex has started. */
-const ownServers = (): number[] =>
-  allPids().filter((pid) =>
-    commandLine(pid).join(" ").includes("server.js --host 127.0.0.1 --port 0 --backlog 4096"),
-  );
+/** The servers that a multiplex has started. */
+function serversOf(multiplex: number): number[] {
+  const children = readFileSync(`/proc/${multiplex}/task/${multiplex}/children`, "latin1");
+  const pids = children.split(" ").filter(Boolean).map(Number);
+  return pids.filter((pid) => commandLine(pid).some((word) => word.endsWith("server.js")));
+}
 
 describe("multiplex", () => {
   it("opens 500 connections by default, all answered, threads unchanged on both sides", async () => {
@@ -87,11 +89,17 @@ describe("multiplex", () => {
     await until(crowds, (pids) => !ours.some((pid) => pids.includes(pid)));
   });
 
-  it("ends at once, with a summary, at a Ctrl-C that comes before its processes are ready", async () => {
+  it.each([
+    ["that it alone gets", 1],
+    ["that its servers get, too, as at a terminal", -1],
+  ])("ends at once, with a summary, at a Ctrl-C %s, before they are ready", async (_, group) => {
     const flags = ["-c", "23", "--processes", "2", "--messages", "100000000", "--json"];
-    const multiplex = start("multiplex", flags);
-    await until(ownServers, (pids) => pids.length > 0);
-    multiplex.child.kill("SIGINT");
+    const multiplex = start("multiplex", flags, { through: ["setsid"] });
+    await until(
+      () => serversOf(multiplex.pid),
+      (pids) => pids.length > 0,
+    );
+    process.kill(group * multiplex.pid, "SIGINT");
     const finished = await multiplex.finished;
     expect(finished).toMatchObject({ code: 130, stderr: "" });
     expect(lastJson(finished)).toMatchObject({
@@ -171,9 +179,12 @@ describe("multiplex", () => {
 
   it("takes its server with it, even when it is killed with SIGKILL", async () => {
     const multiplex = start("multiplex", ["-c", "23", "--messages", "100000000"]);
-    const [server] = await until(ownServers, (pids) => pids.length > 0);
+    const [server] = await until(
+      () => serversOf(multiplex.pid),
+      (pids) => pids.length > 0,
+    );
     multiplex.child.kill("SIGKILL");
-    await until(ownServers, (pids) => !pids.includes(server!));
+    await until(allPids, (pids) => !pids.includes(server!));
   });
 
   it("ends with 130 at Ctrl-C in the middle of the conversation", async () => {

@@ -65,8 +65,10 @@ export type MultiplexResult = {
 export async function multiplex(options: MultiplexOptions): Promise<MultiplexResult> {
   keepYoungGenerationSmall();
   const { shares, host, how, signal } = options;
-  const servers = await serversOf(options).catch((error: unknown) => {
-    // Ctrl-C at a terminal reaches them, too, be it before they listen: then there is nobody to meet.
+  const servers = await serversOf(options).catch(async (error: unknown) => {
+    // Ctrl-C at a terminal reaches them, too, be it before they listen: then there is nobody to meet. Of their end we may be told a
+    // little before our own signal.
+    await pause(100, undefined, { signal }).catch(() => undefined);
     if (signal.aborted) return [];
     throw error;
   });
