@@ -30,6 +30,16 @@ describe("ratios of two runs", () => {
     ]);
   });
 
+  it("come with what has become of the peer alone: that is the machine's doing", () => {
+    const slower = { ...line("a", 1), peer: { name: "peer", median: 1.5, min: 1, max: 2 } };
+    expect(compareRatios([slower], [line("a", 1)])).toMatchObject([{ change: 0, peerChange: 0.5 }]);
+  });
+
+  it("are left out where neither program is ours", () => {
+    const floor = { ...line("the floor", undefined), isFloor: true };
+    expect(compareRatios([floor], [line("the floor", 1.23)])).toEqual([]);
+  });
+
   it("are not the same where one was not measured now, unless its contest was not held", () => {
     const then = [line("lost", 1), { ...line("elsewhere", 1), contest: "another" }];
     expect(compareRatios([line("lost", undefined)], then)).toMatchObject([

@@ -10,32 +10,43 @@ export type Moved = {
   readonly now: number | undefined;
   /** By how much it has grown; negative when it has shrunk. 0.1 is 10 %. NaN without a ratio now. */
   readonly change: number;
+  /** The same of the peer's own figure: what the machine has done to a program that is not ours. */
+  readonly peerChange: number;
   readonly isSame: boolean;
 };
 
 /** Further apart two runs do not agree. */
 export const SAME_WITHIN = 0.15;
 
-/** Compares line by line, for the contests that were held now. A line that has lost its ratio is not the same. */
+/**
+ * Compares line by line, for the contests that were held now. A line that has lost its ratio is not the same; one that has none by
+ * design any more is left out.
+ */
 export function compareRatios(
   now: readonly Measured[],
   then: readonly Measured[],
 ): readonly Moved[] {
   const contests = new Set(now.map(({ contest }) => contest));
-  const ratios = new Map(now.map((line) => [keyOf(line), line.ratio]));
+  const lines = new Map(now.map((line) => [keyOf(line), line]));
   return then.flatMap((line) => {
     if (line.ratio === undefined || !contests.has(line.contest)) return [];
-    const ratio = ratios.get(keyOf(line));
-    const change = (ratio ?? NaN) / line.ratio - 1;
+    const found = lines.get(keyOf(line));
+    if (found?.isFloor === true) return [];
+    const change = changeOf(found?.ratio, line.ratio);
     return [
       {
         what: line.what,
         peer: line.peer?.name ?? "",
-        ...{ then: line.ratio, now: ratio, change },
+        ...{ then: line.ratio, now: found?.ratio, change },
+        peerChange: changeOf(found?.peer?.median, line.peer?.median),
         isSame: Math.abs(change) <= SAME_WITHIN,
       },
     ];
   });
+}
+
+function changeOf(now = NaN, then = NaN): number {
+  return now / then - 1;
 }
 
 /** Several lines are called "the same". */

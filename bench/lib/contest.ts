@@ -48,6 +48,8 @@ export type Line = {
   readonly ours: Source;
   /** Beside whom, and how to call them. */
   readonly peer?: { readonly name: string; readonly source: Source };
+  /** Neither of the two is ours: no ratio. */
+  readonly isFloor?: boolean;
   readonly reach?: Reach;
   /** What keeps it from being better: for the page. */
   readonly limit: string;

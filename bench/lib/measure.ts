@@ -21,6 +21,7 @@ export type Measured = {
   readonly runs: number;
   readonly ours?: Spread;
   readonly peer?: Spread & { readonly name: string };
+  readonly isFloor?: boolean;
   /** Why there is no peer's figure, or none of ours either. */
   readonly missing?: string;
   /** Ours beside the peer's, run by run, more is better: the median. */
@@ -103,6 +104,7 @@ function measured(contest: Contest, line: Line, runs: Runs, mayJudge: boolean): 
     }),
   );
   const peer = { ...spread(theirs), name: line.peer.name };
+  if (line.isFloor === true) return [{ ...base, ours: us, peer, isFloor: true }];
   return [{ ...base, ours: us, peer, ratio, ...verdict(line, us.median, ratio, mayJudge) }];
 }
 

@@ -100,19 +100,26 @@ export function growthTable(growths: readonly MeasuredGrowth[]): string {
   return table.toString();
 }
 
-/** Ratios then and now. */
+function changeText(change: number): string {
+  if (Number.isNaN(change)) return "none";
+  return `${change < 0 ? "" : "+"}${(100 * change).toFixed(0)} %`;
+}
+
+/** Ratios then and now, and how the peer's own figure has changed: that is the machine. */
 export function movedTable(moved: readonly Moved[], date: string): string {
   const table = new Table({
     ...PLAIN_TABLE,
-    head: ["what", "beside", date.slice(0, 10), "now", "change"],
-    colAligns: ["left", "left", "right", "right", "right"],
+    head: ["what", "beside", date.slice(0, 10), "now", "change", "peer alone"],
+    colAligns: ["left", "left", "right", "right", "right", "right"],
     colWidths: [34, 26],
     wordWrap: true,
   });
-  for (const { what, peer, then, now, change, isSame } of moved) {
-    const percent =
-      now === undefined ? "none" : `${change < 0 ? "" : "+"}${(100 * change).toFixed(0)} %`;
-    table.push([what, peer, ratioText(then), ratioText(now), isSame ? percent : `${percent} !`]);
+  for (const { what, peer, then, now, change, peerChange, isSame } of moved) {
+    const percent = changeText(change);
+    table.push([
+      ...[what, peer, ratioText(then), ratioText(now)],
+      ...[isSame ? percent : `${percent} !`, changeText(peerChange)],
+    ]);
   }
   const apart = moved.filter(({ isSame }) => !isSame).length;
   return `${table.toString()}\n${moved.length - apart} of ${moved.length} ratios are within ${100 * SAME_WITHIN} % of that run`;

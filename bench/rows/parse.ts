@@ -63,7 +63,7 @@ const COUNT = "NR > 1 { n[$1]++ } END { for (s in n) print s, n[s] }";
 export const parseContest: Contest = {
   name: "parse",
   load: { full: 100_000, quick: 2_000 },
-  runs: 3,
+  runs: 7,
   contestants: {
     "in process": { run: inProcess },
     streamed: { run: streamed },

@@ -34,7 +34,7 @@ function helps(rounds: number): Promise<Figures> {
 export const startContest: Contest = {
   name: "start",
   load: { full: 5, quick: 1 },
-  runs: 3,
+  runs: 5,
   contestants: { helps: { run: helps } },
   lines: [
     {
