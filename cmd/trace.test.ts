@@ -55,6 +55,14 @@ async function traced(...flags: string[]): Promise<TraceJson> {
   return lastJson(finished) as TraceJson;
 }
 
+/** Processes that go by the name of strace, its own helpers included, with this word on their command line. */
+function stracesOf(word: string): readonly number[] {
+  return allPids().filter((pid) => {
+    const words = commandLine(pid);
+    return words[0] === "strace" && words.includes(word);
+  });
+}
+
 describe.skipIf(isMissing)("trace: scenarios", () => {
   it.concurrent.each(SCENARIO_NAMES)(
     "%s: every check holds, the socket table agrees with the packets, rows are in the order of time",
@@ -183,6 +191,24 @@ describe.skipIf(isMissing)("trace", () => {
     trace.child.kill("SIGINT");
     expect((await trace.finished).code).toBe(130);
     await until(inside, (pids) => pids.length === 0);
+  });
+
+  it.each([
+    ["a process", 0],
+    ["a process", 1],
+    ["a command", 0],
+    ["a command", 1],
+  ])("ends %s at the first Ctrl-C, however early: %i strace(s) under way", async (what, begun) => {
+    const server = await startServer();
+    const words =
+      what === "a process" ? ["--pid", `${server.pid}`] : ["--", "sleep", `6${server.pid}`];
+    const trace = start("trace", ["--for-ms", "600000", ...words]);
+    const straces = (): number => stracesOf(words.at(-1)!).length;
+    await until(trace.stderr, (text) => text.includes("Ctrl-C to stop"));
+    if (begun > 0) await until(straces, (count) => count > 0);
+    trace.child.kill("SIGINT");
+    expect((await trace.finished).code).toBe(130);
+    await until(straces, (count) => count === 0);
   });
 
   it("names the package of a tool that is missing", async () => {

@@ -107,6 +107,15 @@ export function diesWithParent(argv: readonly string[]): readonly string[] {
   return ["setpriv", "--pdeathsig", "KILL", "--", ...argv];
 }
 
+/** Sends a signal to a process; nothing happens when it has ended. Throws EPERM for somebody else's. */
+export function signalled(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
 /** Why a process could not be looked into, for its user; what is none of these comes back as it is. */
 export function processTrouble(pid: number, error: unknown): unknown {
   const { code } = error as NodeJS.ErrnoException;

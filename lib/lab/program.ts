@@ -5,7 +5,7 @@ import type { Readable } from "node:stream";
 import { execa } from "execa";
 import { builtCommand } from "../kernel/built.ts";
 import { NeedsError } from "../kernel/errors.ts";
-import { diesWithParent } from "../kernel/process.ts";
+import { diesWithParent, signalled } from "../kernel/process.ts";
 
 /** The executables that labs start. */
 export type ProgramName = "server" | "client" | "bomb" | "multiplex";
@@ -167,18 +167,9 @@ export async function startServer(
     throw new Error(`server ${flags.join(" ")} ended before it listened`);
   }
   const stop = async (): Promise<ServerSummary> => {
-    // One that a lab has stopped would never see the first without the second.
+    // One that a lab has stopped would never see the first without the second. A Ctrl-C at our terminal may have ended it before.
     for (const signal of ["SIGTERM", "SIGCONT"] as const) signalled(listening.pid, signal);
     return (await program.end) as ServerSummary;
   };
   return { ...listening, stop, said: program.said };
-}
-
-/** A Ctrl-C at our terminal may have ended it before. */
-function signalled(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
-  }
 }

@@ -24,6 +24,7 @@ export async function record(order: Order, signal: AbortSignal): Promise<Recordi
     else (child.stdio[3] as Writable).end();
   };
   signal.addEventListener("abort", stop);
+  if (signal.aborted) stop();
   const chunks: Buffer[] = [];
   child.stdout?.on("data", (chunk: Buffer) => chunks.push(chunk));
   await new Promise((resolve) => child.on("close", resolve));

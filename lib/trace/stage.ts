@@ -17,6 +17,7 @@ import { startSampler, type Sampler } from "./sampler.ts";
 import { PORT, programOf, SCENARIOS, type Scenario } from "./scenarios.ts";
 import {
   endTraced,
+  leaveTraced,
   readPcap,
   spawnThatDiesWithUs,
   startPlain,
@@ -78,7 +79,7 @@ function target(
 }
 
 async function ended(tracing: Tracing): Promise<Traced> {
-  endTraced(tracing);
+  await endTraced(tracing);
   return tracing.traced;
 }
 
@@ -124,7 +125,7 @@ async function traceCommand(order: OrderOf<"command">): Promise<Recording> {
   const sampler = startSampler();
   const shown = order.argv.join(" ");
   const tracing = startStrace({ role: "command", shown, argv: order.argv, isUsers: true });
-  whenTold(() => endTraced(tracing));
+  whenTold(() => void endTraced(tracing));
   const traced = [await tracing.traced];
   if (order.rung !== "here") await settled(sampler);
   return { traced, samples: sampler.stop(), bareFromNs: undefined, ...(await captured(capture)) };
@@ -135,7 +136,7 @@ async function attach({ pid, forMs }: OrderOf<"attach">): Promise<Recording> {
   const through = isElsewhere ? ["nsenter", `--target=${pid}`, "--net", "--"] : [];
   const capture = await startTcpdump("any", through);
   const tracing = startStrace({ role: "process", shown: `pid ${pid}`, pid });
-  const leave = (): void => void tracing.child.kill("SIGINT");
+  const leave = (): void => void leaveTraced(tracing);
   whenTold(leave);
   const timer = setTimeout(leave, forMs);
   const traced = await tracing.traced;

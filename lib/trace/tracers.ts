@@ -2,8 +2,9 @@
 import { spawn, type ChildProcess, type SpawnOptions } from "node:child_process";
 import { readFileSync } from "node:fs";
 import type { Readable } from "node:stream";
+import { setTimeout as pause } from "node:timers/promises";
 import { NeedsError } from "../kernel/errors.ts";
-import { allPids, diesWithParent } from "../kernel/process.ts";
+import { allPids, commandLine, diesWithParent, signalled } from "../kernel/process.ts";
 import { hasTool } from "../kernel/tools.ts";
 import { caughtUp, withoutMark } from "./capture-end.ts";
 import type { Traced } from "./order.ts";
@@ -95,8 +96,35 @@ export function startPlain(role: Traced["role"], words: readonly string[]): Trac
 }
 
 /** Ends the programs that a strace traces: they get SIGTERM, and strace ends with them. */
-export function endTraced({ child }: Tracing): void {
-  for (const pid of allPids()) if (tracerOf(pid) === child.pid) process.kill(pid, "SIGTERM");
+export async function endTraced({ child }: Tracing): Promise<void> {
+  for (const pid of await joined(child)) signalled(pid, "SIGTERM");
+}
+
+/** Has strace leave what it traces, and end. */
+export async function leaveTraced({ child }: Tracing): Promise<void> {
+  await joined(child);
+  child.kill("SIGINT");
+}
+
+/**
+ * What a strace traces, as soon as it does; nothing when it has ended. Told to stop before that it would die in the middle of its own
+ * tests, whose children stay behind and keep its pipes open.
+ */
+async function joined(child: ChildProcess): Promise<readonly number[]> {
+  while (child.exitCode === null && child.signalCode === null) {
+    const pids = traceesOf(child.pid ?? 0);
+    if (pids.length > 0) return pids;
+    await pause(5);
+  }
+  return [];
+}
+
+/** Those that have its own command line, or none any more, are children for its tests, or about to become what it traces. */
+function traceesOf(strace: number): readonly number[] {
+  const notYet = ["", commandLine(strace).join(" ")];
+  return allPids().filter(
+    (pid) => tracerOf(pid) === strace && !notYet.includes(commandLine(pid).join(" ")),
+  );
 }
 
 function tracerOf(pid: number): number {
