@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -209,6 +209,20 @@ describe.skipIf(isMissing)("trace", () => {
     trace.child.kill("SIGINT");
     expect((await trace.finished).code).toBe(130);
     await until(straces, (count) => count === 0);
+  });
+
+  it("leaves a process that it has hardly joined, and takes one without a call for nobody else's", async () => {
+    const ends = await Promise.all(
+      [1, 10, 20, 30, 40].map(async (forMs) => {
+        const idle = spawn("sleep", ["60"]);
+        const flags = ["--pid", `${idle.pid}`, "--for-ms", `${forMs}`];
+        const { stderr } = await run("trace", flags);
+        idle.kill();
+        expect(stracesOf(`${idle.pid}`)).toEqual([]);
+        return stderr.trimEnd().slice(-"Ctrl-C to stop.".length);
+      }),
+    );
+    expect(ends).toEqual(ends.map(() => "Ctrl-C to stop."));
   });
 
   it("names the package of a tool that is missing", async () => {

@@ -141,7 +141,7 @@ async function attach({ pid, forMs }: OrderOf<"attach">): Promise<Recording> {
   const timer = setTimeout(leave, forMs);
   const traced = await tracing.traced;
   clearTimeout(timer);
-  if (traced.strace === "" && traced.output.includes("attach"))
+  if (traced.strace === "" && /\battach: /.test(traced.output))
     throw new NeedsError(
       `${traced.output.trim()}: another user's process, or kernel.yama.ptrace_scope forbids it; try as root`,
     );
