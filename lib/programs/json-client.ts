@@ -63,16 +63,13 @@ export async function connectedClient(options: ConnectOptions): Promise<JsonClie
     throw told(error as NodeJS.ErrnoException, options);
   }
   client.removeAllListeners("reconnecting");
-  failed.catch(() => undefined);
   return client;
 }
 
-/** What the server, or TLS, says against us is no defect of ours. */
+/** What the server, or TLS, says against us is no defect of ours. It has a code; an error without one comes back as it is. */
 export function told(error: NodeJS.ErrnoException, { host, port }: ConnectOptions): Error {
-  if (error instanceof NeedsError) return error;
-  const { code = "", message } = error;
-  if (/^(E[A-Z0-9]+$|EAI_)/.test(code)) return error;
-  return new NeedsError(`no connection to ${host}:${port}: ${message}${code && ` (${code})`}`, {
-    cause: error,
-  });
+  const { code, message } = error;
+  if (code === undefined || error instanceof NeedsError || /^(E[A-Z0-9]+$|EAI_)/.test(code))
+    return error;
+  return new NeedsError(`no connection to ${host}:${port}: ${message} (${code})`, { cause: error });
 }

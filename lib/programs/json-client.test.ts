@@ -1,0 +1,22 @@
+import { describe, expect, it } from "vitest";
+import { ClientError } from "../protocol/json/client-errors.ts";
+import { told } from "./json-client.ts";
+
+const SERVER = { host: "127.0.0.1", port: 9_999 };
+
+describe("told", () => {
+  it("has what speaks against the server as something to act on, and keeps its cause", () => {
+    const error = new ClientError("CONNECT_TIMEOUT", "127.0.0.1:9999, 23 ms");
+    expect(told(error, SERVER)).toMatchObject({
+      code: "TFL_NEEDS",
+      message: `no connection to 127.0.0.1:9999: ${error.message} (CONNECT_TIMEOUT)`,
+      cause: error,
+    });
+  });
+
+  it("leaves an errno, and a defect of ours, which has no code, as they are", () => {
+    const refused = Object.assign(new Error("connect ECONNREFUSED"), { code: "ECONNREFUSED" });
+    const defect = new TypeError("Cannot read properties of undefined (reading 'port')");
+    expect([refused, defect].map((error) => told(error, SERVER))).toEqual([refused, defect]);
+  });
+});
