@@ -113,12 +113,15 @@ export class Churn {
       () => this.#cutOff(),
       Math.min(this.#options.durationMs, MAX_TIMER_MS),
     );
-    if (this.#options.signal.aborted) this.#cutOff();
-    this.#options.signal.addEventListener("abort", () => this.#cutOff());
+    const { signal } = this.#options;
+    const cutOff = (): void => this.#cutOff();
+    signal.addEventListener("abort", cutOff);
+    if (signal.aborted) cutOff();
     setMaxListeners(0, this.#stopped.signal); // One for each worker that waits for its turn.
     const workers = Array.from({ length: this.#options.concurrency }, () => this.#work());
     await Promise.all(workers);
     clearTimeout(deadline);
+    signal.removeEventListener("abort", cutOff);
     const durationMs = performance.now() - this.#startMs;
     return {
       ...this.progress,

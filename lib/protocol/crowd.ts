@@ -48,13 +48,14 @@ export class Crowd {
   readonly #failures: FailureCounts = {};
   #startMs: number | undefined;
   #begun = 0;
+  /** Whoever waits for an answer, or for a handshake, waits no longer. */
+  readonly #cutOff = (): void => {
+    for (const socket of this.#sockets) socket.destroy();
+  };
 
   constructor(options: CrowdOptions) {
     this.#options = options;
-    // Whoever waits for an answer, or for a handshake, waits no longer.
-    options.signal.addEventListener("abort", () => {
-      for (const socket of this.#sockets) socket.destroy();
-    });
+    options.signal.addEventListener("abort", this.#cutOff);
   }
 
   /** Opens all connections, `opening` at a time. */
@@ -137,6 +138,7 @@ export class Crowd {
 
   /** Closes every connection. */
   close(): void {
+    this.#options.signal.removeEventListener("abort", this.#cutOff);
     for (const member of this.#members.splice(0)) member.close();
   }
 }
