@@ -72,7 +72,10 @@ export class Host {
     }
   }
 
-  /** Replaces the rules at one hook: lines such as `tcp dport 9001 drop`; none takes them away. */
+  /**
+   * Replaces the rules at one hook: lines such as `tcp dport 9001 drop`; none takes them away. Packets are lost where they arrive: one
+   * that its own machine drops on its way out makes the kernel believe in local congestion, and it tries again instead of giving up.
+   */
   filter(hook: Hook, lines: readonly string[]): void {
     needNft(this.#bench);
     const table = `inet lab_${hook}`;

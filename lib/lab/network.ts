@@ -1,10 +1,9 @@
 /**
- * network: what an arm does in its network itself, without a program of ours: it listens, connects, and loses packets.
+ * network: what an arm does in its network itself, without a program of ours: it listens and connects.
  *
  * The sockets are those of the arm's own process. That is right where a lab needs an end that no executable of ours has, such
  * as one that closes at a certain moment; everything that an arm opens is closed when it is over.
  */
-import { spawnSync } from "node:child_process";
 import {
   connect,
   createServer,
@@ -14,7 +13,6 @@ import {
   type TcpNetConnectOpts,
 } from "node:net";
 import { isInSandbox } from "../kernel/sandbox.ts";
-import { hasTool } from "../kernel/tools.ts";
 import type { SocketRecord, TcpState } from "../sockets/record.ts";
 import type { Bench } from "./bench.ts";
 
@@ -184,22 +182,5 @@ export async function settled(
     () => rows(bench, side, state, port).length,
     (seen) => seen === count,
     2_000,
-  );
-}
-
-/**
- * Loads rules of the packet filter: lines such as `tcp dport 9001 drop`, for all packets that arrive. Not for those that leave: a
- * packet that its own machine drops makes the kernel believe in local congestion, and it tries again instead of giving up.
- * In a sandbox these are rules of its own network, gone with it. Skips the arm where there is no nft, and outside a sandbox.
- */
-export function filterPackets(bench: Bench, lines: readonly string[]): void {
-  bench.need(isInSandbox(), "needs packet filter rules; --here changes none of this machine's");
-  bench.need(hasTool("nft"), "needs nft to lose packets (package nftables)");
-  const chain = `chain arriving { type filter hook input priority 0; policy accept; ${lines.join("; ")}; }`;
-  const rules = `add table inet lab; flush table inet lab; table inet lab { ${chain}; }\n`;
-  const { status, stderr } = spawnSync("nft", ["-f", "-"], { input: rules, encoding: "utf8" });
-  bench.need(
-    status === 0,
-    `nft cannot load its rules here: ${stderr.trim().split("\n", 1).join("")}`,
   );
 }

@@ -13,14 +13,8 @@
 import type { Bench } from "../lab/bench.ts";
 import { atLeast, between } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
-import {
-  countErrno,
-  filterPackets,
-  rows,
-  settled,
-  withSockets,
-  type Line,
-} from "../lab/network.ts";
+import { thisHost } from "../lab/hosts.ts";
+import { countErrno, rows, settled, withSockets, type Line } from "../lab/network.ts";
 import type { OwnSockets } from "../lab/network.ts";
 
 const CLOSED_PORT = 9101;
@@ -56,7 +50,7 @@ function atOnce(lines: readonly Line[]): number {
 const broken = {
   about: "nobody listens, packets are dropped, packets are rejected: one symptom, three causes",
   run: async (bench: Bench, { clients }: Params) => {
-    filterPackets(bench, [DROP, REJECT]);
+    thisHost(bench).filter("input", [DROP, REJECT]);
     shortRetries(bench);
     bench.say(
       `${clients} clients each. tcp_syn_retries is 1 here; with its default, 6, a black hole costs over two minutes.`,
@@ -101,7 +95,7 @@ const broken = {
 const control = {
   about: "the same rules, and a port that they do not touch, where somebody listens",
   run: async (bench: Bench, { clients }: Params) => {
-    filterPackets(bench, [DROP, REJECT]);
+    thisHost(bench).filter("input", [DROP, REJECT]);
     await withSockets(async (own) => {
       const { port } = await own.listen();
       const connected = bench.predict("clients that connect", clients);
@@ -120,7 +114,7 @@ async function lookAfterAWhile(
   own: OwnSockets,
   { clients, onTimeout }: { clients: number; onTimeout: (line: Line) => void },
 ): Promise<number> {
-  filterPackets(bench, [DROP]);
+  thisHost(bench).filter("input", [DROP]);
   const port = DROPPED_PORT;
   let timeouts = 0;
   for (let client = 0; client < clients; client += 1)
@@ -157,7 +151,7 @@ const ownTimeout = {
 const rejectInstead = {
   about: "the firewall rejects with a RST instead of dropping: ECONNREFUSED at once",
   run: async (bench: Bench, { clients }: Params) => {
-    filterPackets(bench, [RESET]);
+    thisHost(bench).filter("input", [RESET]);
     await withSockets(async (own) => {
       const refused = bench.predict("rejected by RST: ECONNREFUSED", clients, "as a closed port");
       const fast = bench.predict("answers before the SYN is repeated", clients);

@@ -13,9 +13,9 @@
 import type { Bench } from "../lab/bench.ts";
 import { atLeast } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
+import { thisHost } from "../lab/hosts.ts";
 import {
   countErrno,
-  filterPackets,
   rows,
   settled,
   withSockets,
@@ -43,7 +43,9 @@ async function lateAcks(
 ): Promise<Scene> {
   const { port, pid } = await bench.server(["--backlog", `${backlog}`]);
   process.kill(pid, "SIGSTOP");
-  filterPackets(bench, [`ip saddr ${FAR} tcp dport ${port} tcp flags & (syn | ack) == ack drop`]);
+  thisHost(bench).filter("input", [
+    `ip saddr ${FAR} tcp dport ${port} tcp flags & (syn | ack) == ack drop`,
+  ]);
   const ghosts = await own.dialAll(GHOSTS, { port, localAddress: FAR });
   await own.dialAll(others, { port, localAddress: "127.0.0.1" });
   await bench.until(
@@ -55,7 +57,7 @@ async function lateAcks(
 
 /** Lets the late ACKs through, each with the client's first request. Resolves to how many write() callbacks had no error. */
 async function speak(bench: Bench, { ghosts }: Scene): Promise<number> {
-  filterPackets(bench, [NO_RULE]);
+  thisHost(bench).filter("input", [NO_RULE]);
   const callbacks = ghosts.map(
     ({ socket }) =>
       new Promise<boolean>((resolve) => socket.write(HELLO, (error) => resolve(error == null))),

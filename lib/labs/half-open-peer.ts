@@ -13,9 +13,9 @@
 import type { Bench } from "../lab/bench.ts";
 import { atLeast, between } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
+import { thisHost } from "../lab/hosts.ts";
 import {
   countErrno,
-  filterPackets,
   rows,
   settled,
   withSockets,
@@ -43,7 +43,10 @@ async function connected(own: OwnSockets, clients: number): Promise<Scene> {
 
 /** From now on nothing arrives, in neither direction; then the server's program closes. */
 function losePeer(bench: Bench, { server }: Scene): void {
-  filterPackets(bench, [`tcp dport ${server.port} drop`, `tcp sport ${server.port} drop`]);
+  thisHost(bench).filter("input", [
+    `tcp dport ${server.port} drop`,
+    `tcp sport ${server.port} drop`,
+  ]);
   for (const { socket } of server.lines) socket.destroy();
 }
 
@@ -126,7 +129,7 @@ const heartbeat = {
     );
     early.measured(errors.length);
     asked.measured(server.tally.messages);
-    filterPackets(bench, [`tcp dport ${port} drop`, `tcp sport ${port} drop`]);
+    thisHost(bench).filter("input", [`tcp dport ${port} drop`, `tcp sport ${port} drop`]);
     await server.close({ drainMs: 0 });
     await bench.until(
       () => errors.length,

@@ -19,14 +19,8 @@ import { networkInterfaces } from "node:os";
 import type { Bench } from "../lab/bench.ts";
 import { atLeast, between } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
-import {
-  countErrno,
-  filterPackets,
-  rows,
-  withSockets,
-  type Line,
-  type OwnSockets,
-} from "../lab/network.ts";
+import { thisHost } from "../lab/hosts.ts";
+import { countErrno, rows, withSockets, type Line, type OwnSockets } from "../lab/network.ts";
 
 const IPV4 = { address: "127.0.0.1", family: 4 };
 const IPV6 = { address: "::1", family: 6 };
@@ -47,7 +41,9 @@ function resolver(addresses: readonly Address[]): LookupFunction {
 
 /** The network loses the first SYN of each connection to this port: its handshake takes a second. */
 function slowNetwork(bench: Bench, port: number): void {
-  filterPackets(bench, [`ip protocol tcp tcp dport ${port} tcp flags & (syn | ack) == syn drop`]);
+  thisHost(bench).filter("input", [
+    `ip protocol tcp tcp dport ${port} tcp flags & (syn | ack) == syn drop`,
+  ]);
 }
 
 /** Many clients at once that connect by name; the network recovers once they have all begun. */
@@ -71,7 +67,7 @@ async function crowd(
       (count) => count === order.clients,
       200,
     );
-    filterPackets(bench, []);
+    thisHost(bench).filter("input", []);
   }
   return { port, lines: await Promise.all(dials) };
 }

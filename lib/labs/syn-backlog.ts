@@ -16,14 +16,8 @@
 import type { Bench } from "../lab/bench.ts";
 import { between, exactly, type Expectation } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
-import {
-  countErrno,
-  filterPackets,
-  rows,
-  withSockets,
-  type Line,
-  type OwnSockets,
-} from "../lab/network.ts";
+import { thisHost } from "../lab/hosts.ts";
+import { countErrno, rows, withSockets, type Line, type OwnSockets } from "../lab/network.ts";
 
 /** SYN-ACKs for this address never arrive. */
 const LOST = "127.0.0.2";
@@ -86,7 +80,7 @@ async function crowd(
 ): Promise<Scene> {
   apply(bench, limits);
   const { port } = await bench.server(["--backlog", `${limits.backlog}`]);
-  filterPackets(bench, [
+  thisHost(bench).filter("input", [
     `tcp sport ${port} ip daddr ${LOST} tcp flags & (syn | ack) == syn | ack drop`,
   ]);
   const dials = Array.from({ length: strangers }, () => own.dial({ port, localAddress: LOST }));
