@@ -142,6 +142,16 @@ export async function withSockets(work: (own: OwnSockets) => Promise<void>): Pro
   }
 }
 
+/** What listen() says: an errno, or `none`. */
+export async function listenErrno(own: OwnSockets, port: number): Promise<string> {
+  try {
+    await own.listen({ port });
+    return "none";
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? "?";
+  }
+}
+
 /** How many of `lines` saw this error first; `none` for those without one. */
 export function countErrno(lines: readonly Line[], errno: string): number {
   return lines.filter((line) => line.errno === errno).length;

@@ -12,7 +12,7 @@
  */
 import type { Bench } from "../lab/bench.ts";
 import { defineLab } from "../lab/define.ts";
-import { rows, settled, withSockets, type OwnSockets } from "../lab/network.ts";
+import { listenErrno, rows, settled, withSockets } from "../lab/network.ts";
 
 const FIRST_PORT = 40_000;
 
@@ -22,16 +22,6 @@ type Params = { readonly ports: number };
 function shrinkPorts(bench: Bench, ports: number): number {
   bench.sysctl("net.ipv4.ip_local_port_range", `${FIRST_PORT} ${FIRST_PORT + ports - 1}`);
   return FIRST_PORT + Math.floor(ports / 2);
-}
-
-/** What listen() says: an errno, or `none`. */
-async function listenErrno(own: OwnSockets, port: number): Promise<string> {
-  try {
-    await own.listen({ port });
-    return "none";
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code ?? "?";
-  }
 }
 
 /** Sockets whose local port is this one, by what they are. */

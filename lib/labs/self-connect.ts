@@ -13,7 +13,7 @@
 import type { Bench } from "../lab/bench.ts";
 import { between } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
-import { withSockets, type Line, type OwnSockets } from "../lab/network.ts";
+import { listenErrno, withSockets, type Line, type OwnSockets } from "../lab/network.ts";
 import type { SocketRecord } from "../sockets/record.ts";
 
 const FIRST_PORT = 40_000;
@@ -45,16 +45,6 @@ async function retry(
     if (line.errno === "ECONNREFUSED") refused += 1;
   }
   return { made: attempts, refused, connected: undefined };
-}
-
-/** What listen() says: an errno, or `none`. */
-async function listenErrno(own: OwnSockets, port: number): Promise<string> {
-  try {
-    await own.listen({ port });
-    return "none";
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code ?? "?";
-  }
 }
 
 function selfConnected(rows: readonly SocketRecord[]): number {
