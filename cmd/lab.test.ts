@@ -369,6 +369,12 @@ describe("lab shell", () => {
     expect(stderr).toContain("no-such-command");
   });
 
+  it("leaves the command's own flags alone", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const words = ["shell", "--alone", "--", "echo", "--alone=never", "--no-path", "--", "--_"];
+    expect((await run("lab", words)).stdout).toBe("--alone=never --no-path -- --_\n");
+  });
+
   it("finds the system's tools for a user whose PATH has no sbin", async (test) => {
     test.skip(cannotSandbox !== undefined, cannotSandbox);
     const words = ["shell", "--alone", "--", "sh", "-c", "echo $PATH"];

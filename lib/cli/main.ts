@@ -121,7 +121,7 @@ async function runCommand<F extends Flags>(
     return 0;
   }
   if (before.includes("--version")) return printVersion(io);
-  refuseBadSwitches(command.flags, argv);
+  refuseMisread(command.flags, before);
   const more = await moreFlags(command, argv);
   const given = parse(await parser({ ...command.flags, ...more }), argv);
   const words = given._.map(String);
@@ -165,16 +165,20 @@ async function moreFlags<F extends Flags>(
   return more;
 }
 
-/** `--leak=banana` would count as true. */
-function refuseBadSwitches(flags: Flags, argv: readonly string[]): void {
-  for (const word of argv) {
-    const [, name = "", text = ""] = /^--([^=]+)=(.*)$/.exec(word) ?? [];
-    const flag = flags[name];
-    if (flag !== undefined && flag.metavar === undefined && !/^(true|false)$/.test(text))
-      throw new UsageError(
-        `--${name}: expected true or false, got ${JSON.stringify(text)}; see --help`,
-      );
-  }
+function refuseMisread(flags: Flags, argv: readonly string[]): void {
+  const complaint = argv.map((word) => misreading(flags, word)).find((text) => text !== undefined);
+  if (complaint !== undefined) throw new UsageError(`${complaint}; see --help`);
+}
+
+/** yargs takes `--leak=banana` for true, `--no-host` for a host named false, and `--_` and `--$0` for names of its own. */
+function misreading(flags: Flags, word: string): string | undefined {
+  if (/^--?(no-)?[_$]/.test(word)) return `Unknown argument: ${word}`;
+  const [, no, name = "", text = "true"] = /^--(no-)?([^=]+)(?:=(.*))?$/s.exec(word) ?? [];
+  if (!Object.hasOwn(flags, name)) return undefined;
+  const isSwitch = flags[name]?.metavar === undefined;
+  if (!isSwitch) return no === undefined ? undefined : `--no-${name}: --${name} is no switch`;
+  if (/^(true|false)$/.test(text)) return undefined;
+  return `--${name}: expected true or false, got ${JSON.stringify(text)}`;
 }
 
 /** yargs throws some of its complaints past `fail`; all of them are about usage. */
@@ -198,6 +202,7 @@ async function parser(flags: Flags): Promise<Argv> {
     .parserConfiguration({
       "duplicate-arguments-array": false,
       "camel-case-expansion": false,
+      "dot-notation": false,
       "parse-positional-numbers": false,
       "strip-dashed": false,
     })
