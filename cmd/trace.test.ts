@@ -194,20 +194,26 @@ describe.skipIf(isMissing)("trace", () => {
   });
 
   it.each([
-    ["a process", 0],
-    ["a process", 1],
-    ["a command", 0],
-    ["a command", 1],
-  ])("ends %s at the first Ctrl-C, however early: %i strace(s) under way", async (what, begun) => {
+    ["a process", 0, "alone"],
+    ["a process", 1, "alone"],
+    ["a command", 0, "alone"],
+    ["a command", 1, "alone"],
+    ["a process", 0, "with all that it has started, as at a terminal"],
+    ["a process", 1, "with all that it has started, as at a terminal"],
+    ["a command", 0, "with all that it has started, as at a terminal"],
+    ["a command", 1, "with all that it has started, as at a terminal"],
+  ])("ends %s at the first Ctrl-C, %i strace(s) under way, %s", async (what, begun, who) => {
     const server = await startServer();
     const words =
       what === "a process" ? ["--pid", `${server.pid}`] : ["--", "sleep", `6${server.pid}`];
-    const trace = start("trace", ["--for-ms", "600000", ...words]);
+    const flags = ["--for-ms", "600000", ...words];
+    const trace = start("trace", flags, { through: ["setsid"] });
     const straces = (): number => stracesOf(words.at(-1)!).length;
     await until(trace.stderr, (text) => text.includes("Ctrl-C to stop"));
     if (begun > 0) await until(straces, (count) => count > 0);
-    trace.child.kill("SIGINT");
-    expect((await trace.finished).code).toBe(130);
+    process.kill(who === "alone" ? trace.pid : -trace.pid, "SIGINT");
+    const finished = await trace.finished;
+    expect(finished.code, finished.stderr).toBe(130);
     await until(straces, (count) => count === 0);
   });
 

@@ -29,8 +29,10 @@ export async function record(order: Order, signal: AbortSignal): Promise<Recordi
   child.stdout?.on("data", (chunk: Buffer) => chunks.push(chunk));
   await new Promise((resolve) => child.on("close", resolve));
   signal.removeEventListener("abort", stop);
-  if (signal.aborted && isOurs) return undefined;
-  return recordingIn(Buffer.concat(chunks).toString());
+  const text = Buffer.concat(chunks).toString();
+  // A Ctrl-C at a terminal reaches the stage, too, and ends it when it has hardly begun.
+  if (signal.aborted && (isOurs || text === "")) return undefined;
+  return recordingIn(text);
 }
 
 function recordingIn(text: string): Recording {
