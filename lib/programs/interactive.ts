@@ -51,6 +51,8 @@ export type ChatSummary = { readonly asked: number; readonly failed: number };
 /** Talks until the input ends, `/exit`, or the signal, which also ends the wait for answers. Leaves the client open. */
 export async function chat(options: Chat): Promise<ChatSummary> {
   const { client, input, output, isTerminal, prompt, signal } = options;
+  // Lines that were closed before anybody read them would never end.
+  if (signal.aborted) return { asked: 0, failed: 0 };
   const lines = createInterface({
     input,
     terminal: isTerminal,
@@ -68,7 +70,6 @@ export async function chat(options: Chat): Promise<ChatSummary> {
       resolve(false);
     };
     signal.addEventListener("abort", stop);
-    if (signal.aborted) stop();
   });
   const unlessAborted = (answer: Promise<boolean>): Promise<boolean> =>
     Promise.race([answer, aborted]);
