@@ -6,8 +6,8 @@
  * a listener until somebody kills it: connections in ESTABLISHED, and new clients are refused.
  *
  * WATCH   no LISTEN row any more, and ESTABLISHED with Recv-Q and Send-Q 0
- * CAVEAT  since Node 19 http.Server.close() closes idle connections itself; half a request still counts as busy, and net.Server
- *         never closes anything
+ * CAVEAT  since Node 19 http.Server.close() closes idle connections itself; half a request still counts as busy, and from close() on
+ *         no headersTimeout or requestTimeout ends it; net.Server never closes anything
  * SEE     server.close(), server.closeIdleConnections(), server.closeAllConnections() in Node's net and http
  */
 import { createServer, type Server as HttpServer } from "node:http";
@@ -24,6 +24,9 @@ import {
 } from "../lab/network.ts";
 
 const PATIENCE_MS = 500;
+const HEADERS_TIMEOUT_MS = 100;
+/** How often an HTTP server looks for requests that are late; by default every 30 s. */
+const CHECK_EVERY_MS = 50;
 const REQUEST = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const HALF_REQUEST = "GET / HTTP/1.1\r\nHost: localhost\r\n";
 
@@ -133,7 +136,10 @@ async function withHttp(
   clients: number,
   work: (scene: HttpScene) => Promise<void>,
 ): Promise<void> {
-  const server = createServer((_request, response) => response.end("ok"));
+  const server = createServer(
+    { connectionsCheckingInterval: CHECK_EVERY_MS },
+    (_request, response) => response.end("ok"),
+  );
   try {
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const { port } = server.address() as AddressInfo;
@@ -173,19 +179,44 @@ const closeAll = {
     }),
 };
 
+/** How many half requests an HTTP server ends by its own headersTimeout, while nobody has asked it to close. */
+async function lateHeaders(bench: Bench, clients: number): Promise<number> {
+  let ended = 0;
+  await withHttp(bench, clients, async ({ server, halfway }) => {
+    server.headersTimeout = HEADERS_TIMEOUT_MS;
+    ended = await bench.until(
+      () => halfway.filter(({ isClosed }) => isClosed).length,
+      (count) => count === clients,
+    );
+  });
+  return ended;
+}
+
 const httpClose = {
   about: "http.Server.close() alone: it closes what is idle, and half a request is not",
-  run: (bench: Bench, { clients }: Params) =>
-    withHttp(bench, clients, async ({ server, port, idle }) => {
-      const closed = bench.predict(`closed after ${PATIENCE_MS} ms`, "no", "requestTimeout: 300 s");
-      const ended = bench.predict("idle clients that were told: 'end'", clients);
-      const open = bench.predict("ESTABLISHED, server's side", clients, "the half requests");
+  run: async (bench: Bench, { clients }: Params) => {
+    const late = bench.predict(
+      "half requests that end before a close()",
+      clients,
+      `headersTimeout: ${HEADERS_TIMEOUT_MS} ms here, by default 60 s`,
+    );
+    const closed = bench.predict(`closed after ${PATIENCE_MS} ms`, "no", "it waits for the rest");
+    const ended = bench.predict("idle clients that were told: 'end'", clients);
+    const open = bench.predict(
+      "ESTABLISHED, server's side",
+      clients,
+      "half requests: close() also ends the watch over headersTimeout",
+    );
+    late.measured(await lateHeaders(bench, clients));
+    await withHttp(bench, clients, async ({ server, port, idle }) => {
+      server.headersTimeout = HEADERS_TIMEOUT_MS;
       const state = closing(server);
       await bench.pass(PATIENCE_MS);
       closed.measured(state.isClosed ? "yes" : "no");
       ended.measured(idle.filter(({ hasEnded }) => hasEnded).length);
       open.measured(rows(bench, "server", "ESTABLISHED", port).length);
-    }),
+    });
+  },
 };
 
 export default defineLab({
@@ -214,7 +245,8 @@ export default defineLab({
     ],
     fix: [
       "net: remember connections, and end() those without a request under way. http: closeIdleConnections() comes with close() since Node 19.",
-      "Then a deadline: destroy() or closeAllConnections() for what is left, shorter than the supervisor's (10 s in docker, 30 s in Kubernetes).",
+      "Then a deadline: destroy() or closeAllConnections() for what is left, shorter than the supervisor's (10 s in docker, 30 s in Kubernetes). " +
+        "Nothing else ends half a request then: close() also ends the watch over headersTimeout and requestTimeout.",
       "Answer the last request of each connection with Connection: close, so that clients do not reuse it.",
     ],
     reports: ["nodejs/node#2642", "nodejs/help#3701", "nodejs/node#60617"],
