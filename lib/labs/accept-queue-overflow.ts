@@ -3,7 +3,7 @@
  *
  * The kernel completes handshakes by itself and queues them until accept(2) takes them out. The queue has room for
  * min(backlog, somaxconn) + 1. Once it is full each further SYN is dropped: no RST, no error. The client's kernel repeats
- * the SYN after 1 s, 2 s ..., so that a server which was busy for a moment shows as connects that take whole seconds.
+ * the SYN after 1 s at the earliest, so that a server which was busy for a moment shows as connects that take whole seconds.
  *
  * WATCH   Recv-Q of the LISTEN row above Send-Q; SYN_SENT at the clients; ListenOverflows and ListenDrops
  * CAVEAT  Node accepts eagerly: its queue fills only while its event loop is blocked (here by a long computation)
@@ -210,7 +210,7 @@ export default defineLab({
     why:
       "Handshakes are the kernel's business: it answers SYNs and queues finished connections until accept() fetches them. The queue holds " +
       "min(backlog, net.core.somaxconn) + 1. When it is full the kernel drops further SYNs, in the hope that there is room when they are " +
-      "repeated: after 1 s at the earliest. A server that is blocked for 50 ms under load thus shows as latencies of exactly one, two or more seconds.",
+      "repeated: 1, 2, 3, 4, 5, 7 ... s after the first (before Linux 6.5: 1, 3, 7 ... s). A server that is blocked for 50 ms under load thus shows as latencies of these seconds.",
     recognise: [
       [
         "ss -tln",
@@ -224,7 +224,7 @@ export default defineLab({
       ["nstat -az TcpExtTCPSynRetrans", "at the client: SYNs that had to be repeated"],
     ],
     symptoms: [
-      "connect() takes whole seconds: 1, 2, 3 ...",
+      "connect() takes whole seconds: 1, 2, 3 ... (before Linux 6.5: 1, 3, 7 ...)",
       "many SYN_SENT on the client's side",
       "TcpExtListenOverflows and TcpExtListenDrops rise",
       "Recv-Q of a LISTEN row above its Send-Q",
