@@ -2,8 +2,9 @@
  * connect-triad: refused, swallowed, rejected. Three reasons why connect() fails, told apart by errno and by time.
  *
  * Nobody listens: the other kernel answers with a RST, ECONNREFUSED at once. A firewall rejects: an ICMP error (EHOSTUNREACH)
- * or a RST (ECONNREFUSED, as if nobody listened), at once too. A firewall drops, the host is gone or the address is wrong: no answer
- * at all; the kernel repeats its SYN and gives up with ETIMEDOUT after more than two minutes by default.
+ * or a RST (ECONNREFUSED, as if nobody listened), at once too. A firewall drops, or a host beyond a silent router is gone: no answer
+ * at all; the kernel repeats its SYN and gives up with ETIMEDOUT after more than two minutes by default. A host that is gone from our own
+ * link costs three seconds: nobody answers the question for its hardware address (ARP), and our own kernel says EHOSTUNREACH.
  *
  * WATCH   SYN_SENT for as long as it lasts; TCPSynRetrans
  * CAVEAT  times are made small here: tcp_syn_retries=1 (default 6) and, where the kernel has it, tcp_rto_max_ms=1000
@@ -188,8 +189,9 @@ export default defineLab({
     see: "A closed port and a rejecting firewall answer at once, with ECONNREFUSED or EHOSTUNREACH; a dropping one lets connect() wait.",
     why:
       "A closed port is an answer: the other kernel sends a RST. A firewall that rejects sends an ICMP error, or a RST that cannot be told from " +
-      "a closed port's. One that drops sends nothing, as a dead host does: the kernel repeats the SYN with growing pauses, " +
-      "and only after tcp_syn_retries of them connect() fails with ETIMEDOUT. Meanwhile every attempt holds a descriptor and a port.",
+      "a closed port's. One that drops sends nothing, as a dead host far away may: the kernel repeats the SYN with growing pauses, " +
+      "and only after tcp_syn_retries of them connect() fails with ETIMEDOUT. Meanwhile every attempt holds a descriptor and a port. " +
+      "For a dead host on the same link our own kernel answers: its ARP finds nobody, and after about three seconds that is EHOSTUNREACH, too.",
     recognise: [
       ["ss -tanpo state syn-sent", "connects that got no answer, with timer and number of retries"],
       [
@@ -212,7 +214,7 @@ export default defineLab({
     fix: [
       "A connect timeout of your own, well below two minutes: in Node destroy() on 'timeout', or AbortSignal.timeout().",
       "ECONNREFUSED: the service is down, or on another port or address. Retry with back-off.",
-      "EHOSTUNREACH, ETIMEDOUT: routes, security groups, firewalls. Retrying at once does not help.",
+      "EHOSTUNREACH, ETIMEDOUT: a host that is down, routes, security groups, firewalls. Retrying at once does not help.",
       "In your own firewall reject rather than drop inside your network: errors become fast and readable.",
     ],
     needs: ["nft (package nftables), to drop and to reject packets"],
