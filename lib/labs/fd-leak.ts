@@ -265,7 +265,7 @@ export default defineLab({
     ],
     fix: [
       "Close on every path: on 'end', on 'error', on timeouts. In Node allowHalfOpen is false by default, which does it for you.",
-      "socket.setTimeout() with destroy() as a safety net; server.maxConnections to refuse instead of shed.",
+      "socket.setTimeout() with destroy() as a safety net; server.maxConnections below the limit: clients are cut off all the same, but a 'drop' event tells of each.",
       "Watch descriptors against the limit: Node will not tell you. A higher limit only makes it a later day.",
     ],
     needs: ["strace, for one claim; without it that claim is left out, and the result says so"],
