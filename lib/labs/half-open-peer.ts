@@ -6,7 +6,8 @@
  * after tcp_retries2 repetitions (15 by default, about 15 minutes), or keep-alive probes, if they were asked for.
  *
  * WATCH   ESTABLISHED without any timer; after a write timer:(on,...), then ETIMEDOUT and TCPAbortOnTimeout
- * CAVEAT  libuv sets the interval (1 s) and the number (10) of keep-alive probes itself: sysctl does not reach a Node program
+ * CAVEAT  setKeepAlive(true, ms): libuv sets the interval (1 s) and the number (10) of the probes as well, so no sysctl counts;
+ *         without ms it sets none of the three, and all of them are those of sysctl
  * NEEDS   nft, to lose the packets of both directions
  * SEE     tcp_write_timeout() and tcp_keepalive_timer() in net/ipv4/tcp_timer.c; uv__tcp_keepalive() in libuv's src/unix/tcp.c
  */
@@ -217,7 +218,7 @@ export default defineLab({
       "TCP has no heartbeat of its own. Without data under way the kernel expects nothing, so nothing can be overdue. With data under " +
       "way it repeats the segment with growing pauses and gives up after tcp_retries2 of them, 15 minutes by default; until then write() goes on " +
       "succeeding into the send queue. Keep-alive sends probes, by default only after two hours. In Node setKeepAlive(true, ms) " +
-      "sets the delay; ten probes, a second apart, follow.",
+      "sets the delay; ten probes, a second apart, follow. Without ms the two hours stay.",
     recognise: [
       [
         "ss -tano state established",
