@@ -1,5 +1,5 @@
 /**
- * happy-eyeballs: a slow network and a second address: Node gives up on the right one after 250 ms.
+ * happy-eyeballs: a slow network and a second address: Node gives up on the right one after 250 ms (500 ms in Node 26).
  *
  * A name often has an IPv4 and an IPv6 address, and one of the two may not work. Since version 20 Node tries them in turn (RFC 8305,
  * simplified): each attempt but the last has 250 ms, then it is cut off and the next one begins. Where a handshake takes longer than that (far
@@ -184,7 +184,7 @@ export default defineLab({
     see: "Connects fail with an AggregateError (ETIMEDOUT) after 250 ms, although the server would have answered after a second.",
     why:
       "With more than one address somebody has to decide how long to wait for the first. RFC 8305 starts the next attempt beside the first one; Node " +
-      "cuts the first one off instead. 250 ms are short for a handshake across the world, over a satellite, or with one lost SYN, which " +
+      "cuts the first one off instead. 250 ms (500 ms in Node 26) are short for a handshake across the world, over a satellite, or with one lost SYN, which " +
       "alone costs 1 s. The error lists all attempts, its message is empty, and a name with a single address does not show the " +
       "problem at all. The other way round, a server that listens on 127.0.0.1 only and a client whose localhost is ::1, needs the second attempt.",
     recognise: [
@@ -192,7 +192,10 @@ export default defineLab({
         "node -e \"net.connect(443, 'HOST').on('error', console.log)\"",
         "AggregateError [ETIMEDOUT], with one error for each address",
       ],
-      ["getent ahosts HOST", "the addresses, in the order in which they are tried"],
+      [
+        "getent ahosts HOST",
+        "the addresses; Node begins with the first one, then takes IPv6 and IPv4 in turn",
+      ],
       [
         "ss -tln '( sport = :PORT )'",
         "127.0.0.1 or [::1] or *: on which of them the server listens",
