@@ -145,8 +145,8 @@ export default defineLab({
       "The name of the error tells which of the two ran out: EADDRINUSE from bind(), EADDRNOTAVAIL from connect().",
     recognise: [
       [
-        "ss -tan | awk '{print $4}' | sort | uniq -d | head",
-        "no local port serves twice: somebody binds first",
+        "ss -tan 'sport >= :32768' | awk '{print $4}' | sort | uniq -d | head",
+        "nothing, although so many are open that the range is full: no port serves twice, somebody binds first",
       ],
       ["strace -f -e trace=bind,connect -p PID", "bind(..., port 0) before every connect()"],
       ["sysctl net.ipv4.ip_local_port_range", "the range that they all share"],
