@@ -225,12 +225,12 @@ export default defineLab({
       "that asks for much and reads nothing, holds megabytes for each connection that it has opened. The machine's limit, tcp_max_orphans, then kills " +
       "with a RST whatever orphan comes next, including honest ones.",
     recognise: [
-      [
-        "ss -tanoe state fin-wait-1",
-        "rows with timer:(persist,...), a large Send-Q, and without ino",
-      ],
+      ["ss -tanoe state fin-wait-1", "rows with timer:(persist,...), a large Send-Q, and ino:0"],
       ["cat /proc/net/sockstat", "orphan: how many (whole machine); mem: pages of TCP memory"],
-      ["sysctl net.ipv4.tcp_max_orphans net.ipv4.tcp_rto_max_ms", "the limits"],
+      [
+        "sysctl net.ipv4.tcp_max_orphans net.ipv4.tcp_rto_max_ms",
+        "the limits; the first one is the machine's, and is not seen in a container",
+      ],
       [
         "nstat -az TcpExtTCPWinProbe TcpExtTCPAbortOnTimeout TcpExtTCPAbortOnMemory",
         "probes, and who was given up",
@@ -243,7 +243,8 @@ export default defineLab({
       "TCP memory that grows without connections",
     ],
     fix: [
-      "Do not leave it to close(): wait for the last 'drain' or 'finish' with a deadline, then socket.resetAndDestroy(); in C SO_LINGER with 0, or TCP_USER_TIMEOUT.",
+      "Do not leave it to close(): end(), wait for 'close', which comes with the peer's FIN, and after a deadline socket.resetAndDestroy(). 'finish' is too early: it says that " +
+        "the kernel has everything, not that the peer has. In C: SO_LINGER with 0, or TCP_USER_TIMEOUT.",
       "Less data in the kernel: a smaller tcp_wmem maximum, TCP_NOTSENT_LOWAT.",
       "net.ipv4.tcp_rto_max_ms (Linux 6.15), or TCP_RTO_MAX_MS for one socket: the longest pause, for repetitions too. The peer is not told: its side needs a time-out of its own.",
     ],
