@@ -6,8 +6,7 @@
  * waits for the ACK of the first, the ACK waits for an answer, and the answer waits for the second half.
  *
  * WATCH   TcpExtDelayedACKs: one for each request; Send-Q small and standing still
- * CAVEAT  the first few requests of a connection are fast: the kernel acknowledges at once while it is in quick-ack mode
- * CAVEAT  two writes in one turn of Node's event loop leave as one segment or two at once; only a later write is held back
+ * CAVEAT  the first request or the first few of a connection are fast: the kernel acknowledges at once while it is in quick-ack mode
  * SEE     tcp_nagle_check() in net/ipv4/tcp_output.c, tcp_delack_timer_handler() in net/ipv4/tcp_timer.c; RFC 9293 section 3.7.4
  */
 import type { Bench } from "../lab/bench.ts";
