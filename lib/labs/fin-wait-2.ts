@@ -187,7 +187,7 @@ export default defineLab({
       "After end(), set a timeout and destroy() the socket when the peer's FIN does not come.",
       "In Node allowHalfOpen: false on the other side: it answers a FIN with its own.",
       "Close on the side that leaks; tcp_fin_timeout only treats the orphans, and TIME_WAIT not at all.",
-      "As a last resort: ss -K state fin-wait-2 destroys sockets from outside.",
+      "As a last resort: ss -tK state fin-wait-2 destroys sockets from outside (as root; the kernel needs CONFIG_INET_DIAG_DESTROY).",
     ],
     reports: [
       "uNetworking/uWebSockets#95",
