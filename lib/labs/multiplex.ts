@@ -170,13 +170,13 @@ export default defineLab({
   story: {
     see: "500 and then 5,000 connections are open at once and all are answered; the number of threads does not move.",
     why:
-      "A thread for each connection would be blocked in read() nearly all the time. An event loop asks the kernel once, with epoll_wait(), " +
+      "A thread for each connection would be blocked in read() nearly all the time. An event loop asks the kernel once, with epoll_wait() (libuv: epoll_pwait()), " +
       "which of all its descriptors are ready, and handles those. What grows with connections is memory and descriptors, so the limit " +
       "that is met first is the one on descriptors.",
     recognise: [
       ["grep Threads /proc/PID/status", "threads of a process"],
       ["ls /proc/PID/fd | wc -l", "its descriptors"],
-      ["strace -c -f -p PID", "few epoll_wait calls for many connections"],
+      ["strace -c -f -p PID", "few epoll_pwait calls for many connections"],
     ],
     symptoms: ["EMFILE from connect()", '"too many open files" in a log'],
     fix: [
