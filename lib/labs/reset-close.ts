@@ -7,11 +7,12 @@
  *
  * WATCH   TIME_WAIT: 0, and the bytes that the peer's program never gets
  * CAVEAT  what has reached the peer's kernel can still be read there on Linux; other systems throw that away too
- * CAVEAT  before libuv 1.52 (Node 20 and 22; not Node 24) a server is told 'end', not ECONNRESET, when the RST was there before it
- *         read: libuv saw a short read and EPOLLHUP together and spared itself the read() that would have returned the error
+ * CAVEAT  before libuv 1.52 (Node 20 and 22, the first releases of 24) a server is told 'end', not ECONNRESET, when the RST was there
+ *         before it read: libuv saw a short read and EPOLLHUP together and spared itself the read() that would have returned the error
  * SEE     uv__stream_io() in libuv's src/unix/stream.c, uv_tcp_close_reset() in src/unix/tcp.c; libuv/libuv#4997
  * SEE     tcp_close() and tcp_disconnect() in net/ipv4/tcp.c; SO_LINGER in socket(7); RFC 9293 section 3.10.7
  */
+import { openDescriptors } from "../kernel/process.ts";
 import type { Bench } from "../lab/bench.ts";
 import { atLeast } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
@@ -204,12 +205,25 @@ const serverCloses = {
 };
 
 const endFirst = {
-  about: "end() before resetAndDestroy(): no RST at all, and TIME_WAIT is back",
-  run: (bench: Bench, params: Params) =>
-    finAfterUpload(bench, params, ({ socket }) => {
-      socket.end();
-      socket.resetAndDestroy();
-    }),
+  about: "end() just before resetAndDestroy(): no RST, TIME_WAIT is back, and a descriptor is lost",
+  run: async (bench: Bench, params: Params) => {
+    const { clients } = params;
+    const refused = bench.predict("clients that are told: EINVAL", clients, "a FIN is under way");
+    const lost = bench.predict(
+      "descriptors that stay open",
+      clients,
+      "destroyed, and never closed",
+    );
+    const left: Line[] = [];
+    const before = openDescriptors();
+    await finAfterUpload(bench, params, (line) => {
+      left.push(line);
+      line.socket.end();
+      line.socket.resetAndDestroy();
+    });
+    refused.measured(countErrno(left, "EINVAL"));
+    lost.measured(openDescriptors() - before);
+  },
 };
 
 export default defineLab({
@@ -225,13 +239,14 @@ export default defineLab({
     ],
   },
   story: {
-    see: "No TIME_WAIT at all; the server gets the first part of each upload and then, on Node 20 and 22, the end, as if that were all; on Node 24 ECONNRESET.",
+    see: "No TIME_WAIT at all; the server gets the first part of each upload and then the end, as if that were all; since libuv 1.52 (later releases of Node 24) ECONNRESET.",
     why:
       "A write that has succeeded has only reached the own kernel. An ordinary close lets the kernel go on: it sends the queue, then the " +
       "FIN, and keeps the connection in TIME_WAIT. A close with SO_LINGER at zero seconds frees the queue, sends one RST, and forgets " +
-      "the connection. The peer's read() returns what had arrived, then ECONNRESET; Node before 24 reports that as a plain 'end', so only a length " +
-      "or an end mark inside the data tells a part from the whole. After a shutdown libuv refuses to reset: end() before " +
-      "resetAndDestroy() closes with a FIN after all.",
+      "the connection. The peer's read() returns what had arrived, then ECONNRESET; Node with a libuv before 1.52 reports that as a plain 'end', so only a length " +
+      "or an end mark inside the data tells a part from the whole. While a shutdown is under way libuv refuses to reset: after end(), resetAndDestroy() " +
+      "closes nothing. The FIN goes out, an 'error' event says EINVAL, 'close' never comes, and the descriptor stays open until the process ends. Later, after 'finish', it " +
+      "does send a RST.",
     recognise: [
       [
         "nstat -az TcpExtTCPAbortOnData TcpOutRsts",
@@ -249,6 +264,7 @@ export default defineLab({
     fix: [
       "Close with end() and let the kernel finish; TIME_WAIT is 60 s of one port, not a leak.",
       "When you must reset (a load generator, a misbehaving peer): only after the peer has answered in full.",
+      "Either end() or resetAndDestroy(): not the one just before the other.",
       "Say inside the data how long it is (Content-Length, frames): an 'end' alone does not prove that all has come.",
       "Let the other side close first when ports are scarce, or reuse connections; see time-wait-exhaustion.",
     ],
