@@ -11,6 +11,7 @@
  */
 import { Agent, get, type ClientRequest } from "node:http";
 import type { Bench } from "../lab/bench.ts";
+import { atLeast } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
 import { rows, settled, withSockets, type Listening, type OwnSockets } from "../lab/network.ts";
 import type { ClientConnection } from "../protocol/json/client-connection.ts";
@@ -96,14 +97,14 @@ async function race(
 async function losesRequests(
   bench: Bench,
   clients: number,
-  prepare: (server: Listening) => void,
+  prepare: (server: Listening) => Promise<void>,
 ): Promise<void> {
   const lost = bench.predict("requests that fail: ECONNRESET", clients);
   const reused = bench.predict("of these on a reused connection", clients);
   const aborts = bench.predict("closed with a request unread", clients, "TCPAbortOnClose");
   const resets = bench.predict("RSTs sent (TcpOutRsts)", clients);
   await withPool({ clients }, async (scene) => {
-    prepare(scene.server);
+    await prepare(scene.server);
     const outcomes = await race(bench, scene, clients);
     lost.measured(countOf(outcomes, "ECONNRESET"));
     reused.measured(outcomes.filter(({ errno, isReused }) => errno !== "none" && isReused).length);
@@ -116,7 +117,7 @@ const broken = {
   about: "a pooled connection, closed by the server while the next request is on its way",
   run: async (bench: Bench, { clients }: Params) => {
     bench.say(`${clients} clients with an http.Agent: one request each, and then another.`);
-    await losesRequests(bench, clients, () => undefined);
+    await losesRequests(bench, clients, () => Promise.resolve());
   },
 };
 
@@ -205,10 +206,19 @@ const poolIdle = {
 
 const tcpKeepAlive = {
   about: "TCP keep-alive on these connections: it probes the peer's kernel, not its program's mind",
-  run: (bench: Bench, { clients }: Params) =>
-    losesRequests(bench, clients, ({ lines }) => {
+  run: (bench: Bench, { clients }: Params) => {
+    const timers = bench.predict(
+      "timer keepalive, both ends",
+      2 * clients,
+      "an http.Agent that keeps connections turns it on itself",
+    );
+    const probes = bench.predict("probes, all answered (TCPKeepAlive)", atLeast(clients));
+    return losesRequests(bench, clients, async ({ lines }) => {
       for (const { socket } of lines) socket.setKeepAlive(true, 1_000);
-    }),
+      timers.measured(bench.sockets().filter(({ timer }) => timer?.name === "keepalive").length);
+      probes.measured(await bench.countedUpTo("TcpExtTCPKeepAlive", clients));
+    });
+  },
 };
 
 export default defineLab({
@@ -241,7 +251,7 @@ export default defineLab({
       '"socket hang up" in a log',
     ],
     fix: [
-      "Server: keepAliveTimeout longer than the idle limit of the proxy before it (65 s for one of 60 s), headersTimeout above that.",
+      "Server: keepAliveTimeout longer than the idle limit of the proxy before it (65 s for one of 60 s). headersTimeout need not be longer since Node 18: it counts from a request's first byte.",
       "Client: an idle limit below the server's, for example new Agent({ keepAlive: true, timeout: 4000 }).",
       "Retry requests that may be repeated when request.reusedSocket is true and the error is ECONNRESET.",
     ],
