@@ -12,10 +12,10 @@ import { descriptorLimit, setDescriptorLimit } from "../kernel/process.ts";
 import { needTool } from "../kernel/tools.ts";
 import type { Bench, RunningServer } from "../lab/bench.ts";
 import { defineLab } from "../lab/define.ts";
-import type { VisitsSummary } from "../protocol/visits.ts";
+import { settled, withSockets } from "../lab/network.ts";
 
 const SWEEP = [64, 128, 256, 512];
-const HOLD_MS = 200;
+const HELLO = "hello";
 const BEYOND = 23;
 /** More than Node has open itself: what the upper limit has to have room for beside as many clients as the lower one allows. */
 const APART = 48;
@@ -31,10 +31,22 @@ function needApart(bench: Bench, { soft, hard }: Params): void {
   bench.need(hard >= soft + APART, `needs an upper limit of at least ${soft + APART}, not ${hard}`);
 }
 
-/** Clients that connect, say hello, stay for a moment, and tell who was cut off. */
-function crowd(bench: Bench, count: number, port: number): Promise<VisitsSummary> {
-  const flags = ["--port", `${port}`, "--connections", `${count}`, "--hold-ms", `${HOLD_MS}`];
-  return bench.run<VisitsSummary>("client", flags);
+/**
+ * Clients that connect, say hello, and stay until each of them has its answer or was cut off: nobody makes room for another by
+ * leaving sooner. Returns how many were answered, when the server has let go of them.
+ */
+async function crowd(bench: Bench, count: number, port: number): Promise<number> {
+  let answered = 0;
+  await withSockets(async (own) => {
+    const lines = await own.dialAll(count, { port });
+    for (const { socket } of lines) socket.write(HELLO);
+    const isToldAll = (): boolean => lines.every(({ bytes, isClosed }) => bytes > 0 || isClosed);
+    await bench.until(isToldAll, (isSo) => isSo);
+    answered = lines.filter(({ bytes }) => bytes > 0).length;
+  });
+  for (const state of ["ESTABLISHED", "CLOSE_WAIT"] as const)
+    await settled(bench, 0, ["server", state, port]);
+  return answered;
 }
 
 const broken = {
@@ -53,14 +65,19 @@ const broken = {
       SWEEP.length * BEYOND,
       `${BEYOND} too many each`,
     );
-    const seen = await Promise.all(
+    const answered = await Promise.all(
       servers.map(({ server, room }) => crowd(bench, room + BEYOND, server.port)),
     );
     const summaries = await Promise.all(servers.map(({ server }) => server.stop()));
     summaries.forEach(({ accepted }, index) => held[index]?.measured(accepted));
-    shed.measured(seen.reduce((sum, { connections, left }) => sum + connections - left, 0));
+    const came = servers.map(({ room }) => room + BEYOND);
+    shed.measured(sum(came) - sum(answered));
   },
 };
+
+function sum(counts: readonly number[]): number {
+  return counts.reduce((total, count) => total + count, 0);
+}
 
 type LimitedServer = {
   readonly limit: number;
@@ -84,7 +101,7 @@ const control = {
       `${hard} - what is open before: not one descriptor is left`,
     );
     const unseen = bench.predict("handshakes that the program never saw", 0);
-    served.measured((await crowd(bench, ceiling, server.port)).left);
+    served.measured(await crowd(bench, ceiling, server.port));
     const { accepted } = await server.stop();
     unseen.measured(bench.counted("TcpPassiveOpens") - accepted);
   },
@@ -103,9 +120,9 @@ const raisedFromOutside = {
     );
     const before = bench.predict("clients served before", ceiling, `limit ${soft}`);
     const after = bench.predict("clients served after", clients, `limit ${hard}`);
-    before.measured((await crowd(bench, clients, server.port)).left);
+    before.measured(await crowd(bench, clients, server.port));
     await setDescriptorLimit(server.pid, { soft: hard, hard });
-    after.measured((await crowd(bench, clients, server.port)).left);
+    after.measured(await crowd(bench, clients, server.port));
   },
 };
 
@@ -125,7 +142,7 @@ const softLimit = {
     );
     const server = await bench.server([], { through: limits(soft, hard) });
     effective.measured(descriptorLimit(server.pid).soft);
-    served.measured((await crowd(bench, soft, server.port)).left);
+    served.measured(await crowd(bench, soft, server.port));
   },
 };
 
