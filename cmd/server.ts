@@ -249,23 +249,20 @@ function tellAddress(
 
 /** Shows the status every interval until the user has had enough; returns the last one. */
 async function report(
-  { observe }: Serving,
+  { observe, restMs }: Serving,
   { exhaustionReport, statusLine }: typeof import("../lib/report/server-report.ts"),
   intervalMs: number,
   io: Io,
 ): Promise<ServerStatus> {
   let wasTold = false;
   while (!io.signal.aborted) {
-    const startMs = performance.now();
     const status = await observe();
     if (status.shed > 0 && !wasTold) {
       wasTold = true;
       io.err(exhaustionReport(status));
     }
     io.live(statusLine(status));
-    // A long socket table takes long to read: never spend more than 2 % of the time on watching.
-    const pauseMs = Math.max(intervalMs, 50 * (performance.now() - startMs));
-    await pause(pauseMs, undefined, { signal: io.signal }).catch(() => undefined);
+    await pause(restMs(intervalMs), undefined, { signal: io.signal }).catch(() => undefined);
   }
   const last = await observe();
   io.err(last.shed > 0 && !wasTold ? exhaustionReport(last) : statusLine(last));

@@ -46,8 +46,12 @@ export type Serving = {
   readonly address: AddressInfo;
   /** Looks at itself and at the kernel. Works without a free descriptor. */
   readonly observe: () => Promise<ServerStatus>;
+  /** How long to wait after the last look, where one is wanted every `intervalMs`. */
+  readonly restMs: (intervalMs: number) => number;
   readonly stop: () => void;
 };
+
+const MAX_REST_MS = 5_000;
 
 /** Listens; rejects with EADDRINUSE, EACCES, EADDRNOTAVAIL as listen(2) and bind(2) do. */
 export async function serve(options: ServeOptions): Promise<Serving> {
@@ -58,8 +62,11 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const { soft } = watch.descriptors().limit;
   const ownDescriptors = soft - freeDescriptors("self", soft);
   let wasExhausted = false;
+  let lookMs = 0;
   const observe = async (): Promise<ServerStatus> => {
+    const startMs = performance.now();
     const status = await look(watch, echo, address);
+    lookMs = performance.now() - startMs;
     // A burst may come and go between two looks: then the most connections that were ever open tell.
     wasExhausted ||=
       status.descriptors.isExhausted ||
@@ -71,7 +78,15 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     echo.stop();
     watch.close();
   };
-  return { address, observe, stop };
+  return { address, observe, restMs: (intervalMs) => restAfterLookMs(lookMs, intervalMs), stop };
+}
+
+/**
+ * A long socket table takes long to read, and 2 % of the time is enough for watching. But a busy program's look mostly waits for its
+ * turn, which costs nothing: so it rests for 5 s at most, or its line would show the beginning of a bomb long after its end.
+ */
+export function restAfterLookMs(lookMs: number, intervalMs: number): number {
+  return Math.max(intervalMs, Math.min(50 * lookMs, MAX_REST_MS));
 }
 
 function listen(
