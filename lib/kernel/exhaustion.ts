@@ -9,6 +9,8 @@ export type ExhaustionInput = {
   readonly range: PortRange;
   /** For each destination the local ports that cannot be used for it: connected or in TIME_WAIT to it, or bound by a listener. */
   readonly taken: readonly ReadonlySet<number>[];
+  /** The same without those in TIME_WAIT, which come back by themselves. */
+  readonly lasting: readonly ReadonlySet<number>[];
   /** Who closes first. Only who closes first with a FIN keeps a TIME_WAIT. */
   readonly closer: "client" | "server" | "reset";
   /** Does the program bind each connection to a port of its choice, so that connect() has none to search? */
@@ -20,13 +22,14 @@ export type ExhaustionInput = {
 /** What will happen. */
 export type Exhaustion =
   /**
-   * The ports last for `capacity` connections; then EADDRNOTAVAIL, until the first TIME_WAIT has ended. Up to `missable` of them
-   * may not be found: of a range with an odd number of ports connect() searches one less at a time (`remaining &= ~1U` in
+   * The ports last for `capacity` connections; then EADDRNOTAVAIL, until the first TIME_WAIT has ended. `waiting` more are in TIME_WAIT
+   * already, and count for what can be sustained. Up to `missable` may not be found: of a range with an odd number of ports connect() searches one less at a time (`remaining &= ~1U` in
    * __inet_hash_connect(), net/ipv4/inet_hashtables.c).
    */
   | {
       readonly kind: "certain";
       readonly capacity: number;
+      readonly waiting: number;
       readonly missable: number;
       readonly sustainablePerSecond: number;
     }
@@ -48,15 +51,19 @@ export type Exhaustion =
 
 /** Predicts from the port range, from what is taken already and from tcp_tw_reuse. */
 export function predictExhaustion(input: ExhaustionInput): Exhaustion {
-  const free = (taken: ReadonlySet<number>): number =>
-    input.range.ports.filter((port) => !taken.has(port)).length;
-  const capacity = input.taken.reduce((sum, taken) => sum + free(taken), 0);
+  const capacity = freePorts(input.range, input.taken);
   if (input.closer === "server") return { kind: "never", capacity, reason: "server closes first" };
   if (input.closer === "reset") return { kind: "never", capacity, reason: "closed by RST" };
   const { reuse } = input;
   if (reuse.kind === "never") {
-    const sustainablePerSecond = (capacity * 1_000) / TIME_WAIT_MS;
-    return { kind: "certain", capacity, missable: missable(input), sustainablePerSecond };
+    const usable = freePorts(input.range, input.lasting);
+    return {
+      kind: "certain",
+      capacity,
+      waiting: usable - capacity,
+      missable: missable(input),
+      sustainablePerSecond: (usable * 1_000) / TIME_WAIT_MS,
+    };
   }
   return {
     kind: "above-rate",
@@ -65,6 +72,14 @@ export function predictExhaustion(input: ExhaustionInput): Exhaustion {
     mode: reuse.mode,
     perSecond: (capacity * 1_000) / reuse.delayMs,
   };
+}
+
+/** For each destination those of the range that are not taken, summed up. */
+function freePorts({ ports }: PortRange, takenByEach: readonly ReadonlySet<number>[]): number {
+  return takenByEach.reduce(
+    (sum, taken) => sum + ports.filter((port) => !taken.has(port)).length,
+    0,
+  );
 }
 
 /** One for each destination, unless the program names its ports itself. */

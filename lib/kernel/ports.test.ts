@@ -65,6 +65,7 @@ describe("predictExhaustion", () => {
   const base = {
     range: portRange("40000 40999", ""),
     taken: [new Set<number>()],
+    lasting: [new Set<number>()],
     closer: "client",
     namesPorts: false,
     reuse: { kind: "never" },
@@ -79,6 +80,18 @@ describe("predictExhaustion", () => {
   it("leaves out ports that are taken, for each destination on its own", () => {
     const taken = [new Set([40_001, 40_002, 8080]), new Set<number>()];
     expect(predictExhaustion({ ...base, taken }).capacity).toBe(1_998);
+  });
+
+  it("counts ports that are in TIME_WAIT already for what can be sustained, not for what is free", () => {
+    const taken = [new Set([40_001, 40_002, 40_003])];
+    const lasting = [new Set([40_001])];
+    expect(predictExhaustion({ ...base, taken, lasting })).toEqual({
+      kind: "certain",
+      capacity: 997,
+      waiting: 2,
+      missable: 0,
+      sustainablePerSecond: 999 / 60,
+    });
   });
 
   it("says of an odd range that connect() may miss one port to each destination, unless ports are named", () => {

@@ -55,11 +55,14 @@ const CLOSERS = { end: "client", reset: "reset", wait: "server" } as const;
 export function prepareBomb(options: BombOptions): Bomb {
   const range = ephemeralPorts();
   const reuse = timeWaitReuse(options.host);
-  const timeWaits = reuse.kind === "never" ? "count" : "come back";
   const table = readProcNet();
+  const takenPortsOf = (timeWaits: "count" | "come back"): readonly ReadonlySet<number>[] =>
+    options.ports.map((port) => takenPorts(table, options.host, port, timeWaits));
+  const lasting = takenPortsOf("come back");
   const predicted = predictExhaustion({
     range,
-    taken: options.ports.map((port) => takenPorts(table, options.host, port, timeWaits)),
+    taken: reuse.kind === "never" ? takenPortsOf("count") : lasting,
+    lasting,
     closer: CLOSERS[options.leave],
     namesPorts: options.walkPorts,
     reuse,

@@ -29,7 +29,7 @@ export function predictionText(predicted: Exhaustion): string {
   switch (predicted.kind) {
     case "certain":
       return (
-        `EADDRNOTAVAIL after ${ports} connections: that many ports are free, and each stays in TIME_WAIT for 60 s ` +
+        `EADDRNOTAVAIL after ${ports} connections: that many ports are free, ${waitingText(predicted.waiting)}and each stays in TIME_WAIT for 60 s ` +
         `after its close.${oddText(predicted.missable)} In the long run ${count(Math.floor(predicted.sustainablePerSecond))} connections per second.`
       );
     case "above-rate":
@@ -42,6 +42,10 @@ export function predictionText(predicted: Exhaustion): string {
         ? "no failure: a RST leaves no TIME_WAIT, so every port is free again at once."
         : "no failure: who closes first keeps the TIME_WAIT, here the server; its port is one and the same for all.";
   }
+}
+
+function waitingText(waiting: number): string {
+  return waiting === 0 ? "" : `${count(waiting)} more are in TIME_WAIT already, `;
 }
 
 function oddText(missable: number): string {

@@ -95,7 +95,13 @@ describe("bomb report", () => {
     connectByFill: Array.from({ length: 10 }, () => undefined),
     destination: "127.0.0.1:8080",
     ratePerSecond: 9_940,
-    predicted: { kind: "certain", capacity: 1_000, missable: 0, sustainablePerSecond: 16.7 },
+    predicted: {
+      kind: "certain",
+      capacity: 1_000,
+      waiting: 0,
+      missable: 0,
+      sustainablePerSecond: 16.7,
+    },
     before: { clients: counts, server: counts },
     after: { clients: { ...counts, TIME_WAIT: 1_000 }, server: counts },
     counters: { TcpOutRsts: 4 },
@@ -109,6 +115,13 @@ describe("bomb report", () => {
       "explained  4 more than there are ports: a RST ended that many TIME_WAITs",
     );
     expect(text).toMatch(/^TIME_WAIT +0 +1,000 +0 +0$/m);
+  });
+
+  it("says how many ports a bomb before it has left in TIME_WAIT", () => {
+    const predicted = { ...result.predicted, capacity: 23, waiting: 977 };
+    expect(bombReport({ ...result, predicted }).replaceAll(/\s+/g, " ")).toContain(
+      "that many ports are free, 977 more are in TIME_WAIT already, and each stays in TIME_WAIT for 60 s after its close.",
+    );
   });
 
   it("stays within 80 columns", () => {
