@@ -33,7 +33,7 @@ export type BombResult = ChurnResult & {
 export type BombProgress = {
   readonly successes: number;
   readonly perSecond: number;
-  /** TIME_WAITs in the whole network namespace. */
+  /** TIME_WAITs in the whole network namespace, and FIN_WAIT2s without an owner, which the kernel counts with them. */
   readonly timeWait: number;
   /** The share of the port range that the bomb has used, from 0 to 1. */
   readonly fill: number;

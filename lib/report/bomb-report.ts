@@ -70,7 +70,7 @@ export function cannotExhaustText(predicted: Exhaustion): string | undefined {
 export function bombLine(now: BombProgress): string {
   return (
     `${count(now.successes)} connections  ${count(Math.round(now.perSecond))}/s  ` +
-    `TIME_WAIT ${count(now.timeWait)}  range ${Math.round(now.fill * 100)} % used`
+    `TIME_WAIT or FIN_WAIT2 ${count(now.timeWait)}  range ${Math.round(now.fill * 100)} % used`
   );
 }
 
@@ -92,7 +92,8 @@ export function bombReport(result: BombResult): string {
 function explanations(result: BombResult): readonly string[] {
   if (result.failures["ECONNREFUSED"] !== undefined)
     return ["nobody listens there. Start a server: make server"];
-  const lines = [moreThanPorts, passedOver, cutOff, overflowed].map((explain) => explain(result));
+  const explain = [moreThanPorts, heldByServer, passedOver, cutOff, overflowed];
+  const lines = explain.map((one) => one(result));
   return lines.filter((line) => line !== undefined);
 }
 
@@ -100,6 +101,12 @@ function moreThanPorts({ predicted, successes, failures, counters }: BombResult)
   const more = successes - predicted.capacity;
   if (predicted.kind !== "certain" || failures["EADDRNOTAVAIL"] === undefined || more <= 0) return;
   return `${more} more than there are ports: a RST ended that many TIME_WAITs early (TcpOutRsts ${counters["TcpOutRsts"] ?? 0}; RFC 1337)`;
+}
+
+/** A server that leaks: no TIME_WAIT begins before its FIN has come. */
+function heldByServer({ failures, after: { clients } }: BombResult) {
+  if (failures["EADDRNOTAVAIL"] === undefined || clients.FIN_WAIT2 <= clients.TIME_WAIT) return;
+  return `${count(clients.FIN_WAIT2)} ports are in FIN_WAIT2, not in TIME_WAIT, for the server has not closed: tcp_tw_reuse does not give them back, the end of tcp_fin_timeout does`;
 }
 
 function passedOver({ failures }: BombResult) {

@@ -124,6 +124,17 @@ describe("bomb report", () => {
     );
   });
 
+  it("explains ports that run out although tcp_tw_reuse gives them back: the server has not closed", () => {
+    const perSecond = 1_000;
+    const predicted = { kind: "above-rate", capacity: 1_000, delayMs: 1_000, mode: 2 } as const;
+    const clients = { ...counts, FIN_WAIT2: 1_000 };
+    const leaked = { predicted: { ...predicted, perSecond }, after: { clients, server: counts } };
+    expect(bombReport({ ...result, ...leaked }).replaceAll(/\s+/g, " ")).toContain(
+      "explained 1,000 ports are in FIN_WAIT2, not in TIME_WAIT, for the server has not closed",
+    );
+    expect(bombReport(result)).not.toContain("has not closed");
+  });
+
   it("stays within 80 columns", () => {
     expect(
       bombReport(result)
