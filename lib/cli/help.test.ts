@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { flag, integer, toggle, words } from "./flags.ts";
 import { helpText } from "./help.ts";
+import { groupHelp } from "./main.ts";
 
 const text = helpText({
   name: "knock",
@@ -16,6 +17,7 @@ const text = helpText({
   words: "[DOOR..]",
   examples: [
     ["knock", "once"],
+    ["knock --whom 'the old woman who lives next door to the church'", "nobody else"],
     ["knock --loud", "so that everybody in the house hears it, from the cellar up to the roof"],
   ],
 });
@@ -32,5 +34,22 @@ describe("helpText", () => {
     expect(Math.max(...text.split("\n").map((line) => line.length))).toBeLessThanOrEqual(80);
     expect(text).toContain("\n                   [default: anybody at all]\n");
     expect(text).toContain("\n  knock         # once\n");
+  });
+
+  it("puts the comment below an example that is too long to stand beside it", () => {
+    expect(text).toContain(
+      "\n  knock --whom 'the old woman who lives next door to the church'\n                # nobody else\n",
+    );
+  });
+});
+
+describe("groupHelp", () => {
+  it("tells each command in 80 columns", () => {
+    const summary =
+      "a door that opens by itself for whoever knows the right word, and for nobody else";
+    const door = { name: "house door", summary, main: () => Promise.resolve(0) };
+    const text = groupHelp({ name: "house", summary: "doors and windows", commands: [door] });
+    expect(Math.max(...text.split("\n").map((line) => line.length))).toBeLessThanOrEqual(80);
+    expect(text).toContain("\n  house door  a door that opens");
   });
 });

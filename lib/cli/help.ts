@@ -68,13 +68,18 @@ function about(flag: Flag): string {
   ].join(" ");
 }
 
-/** Two columns, the left one as wide as its longest text; what does not fit into the right one goes on below itself. */
-function columns(rows: readonly (readonly [left: string, right: string])[]): string[] {
-  const width = Math.max(...rows.map(([left]) => left.length));
+/**
+ * Two columns, the left one as wide as its longest text that leaves half of the screen to the right one. What does not fit into the
+ * right one goes on below itself, and below a text that is too long for the left one.
+ */
+export function columns(rows: readonly (readonly [left: string, right: string])[]): string[] {
+  const fits = (left: string): boolean => left.length <= COLUMNS / 2;
+  const width = Math.max(...rows.map(([left]) => (fits(left) ? left.length : 0)));
   const indent = " ".repeat(width + 4);
   return rows.flatMap(([left, right]) => {
-    const [first = "", ...more] = wrapped(right, COLUMNS - indent.length);
-    return [`  ${left.padEnd(width)}  ${first}`, ...more.map((line) => indent + line)];
+    const lines = wrapped(right, COLUMNS - indent.length);
+    const [first = "", ...more] = fits(left) ? lines : ["", ...lines];
+    return [`  ${left.padEnd(width)}  ${first}`.trimEnd(), ...more.map((line) => indent + line)];
   });
 }
 

@@ -7,7 +7,7 @@
 import { readFileSync } from "node:fs";
 import type { Argv } from "yargs";
 import { checkedValues, FlagError, yargsOption, type Flags, type Values } from "./flags.ts";
-import { EXIT_CODES, helpText, type Helpful } from "./help.ts";
+import { columns, EXIT_CODES, helpText, type Helpful } from "./help.ts";
 import { processIo, type Io } from "./io.ts";
 
 /** What yargs found on a command line, unchecked. */
@@ -94,14 +94,10 @@ async function runGroup(group: CommandGroup, argv: readonly string[], io: Io): P
 
 /** The help of a group: one line for each command. */
 export function groupHelp(group: CommandGroup): string {
-  const width = Math.max(...group.commands.map((command) => command.name.length));
-  const lines = group.commands.map(
-    (command) => `  ${command.name.padEnd(width)}  ${command.summary}`,
-  );
   return [
     `${group.name}: ${group.summary}`,
     "",
-    ...lines,
+    ...columns(group.commands.map(({ name, summary }) => [name, summary])),
     "",
     `${group.name} COMMAND --help tells more.`,
     EXIT_CODES,
