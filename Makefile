@@ -69,9 +69,10 @@ watch: $(BUILT) ## The table of TCP states, repainted every second (ARGS)
 trace: $(BUILT) ## One connection as calls, packets and states on one clock (ARGS)
 	@$(call RUN,trace,)
 
+# A shell ends as the last command typed in it has: at a terminal that is no error of make's.
 .PHONY: shell
 shell: $(BUILT) ## A shell in a private network; from a second terminal, joins it
-	@$(call RUN,lab,shell)
+	@node dist/cmd/lab.js shell $(ARGS) || [ -t 0 ]
 
 .PHONY: lab
 lab: $(BUILT) ## Run a lab: make lab NAME=fd-leak; without NAME, list them

@@ -8,6 +8,7 @@ import { afterEach, beforeAll, describe, expect, it } from "vitest";
 import { allPids, commandLine } from "../lib/kernel/process.ts";
 import { changedParameters, networkParameters } from "../lib/kernel/residue.ts";
 import { findRung, networkNamespace } from "../lib/kernel/sandbox.ts";
+import { hasTool } from "../lib/kernel/tools.ts";
 import type { LabResult } from "../lib/lab/result.ts";
 import { DIST, killAll, lastJson, run, start, until } from "../lib/testing/programs.ts";
 
@@ -361,6 +362,23 @@ describe("lab shell", () => {
     expect((await run("lab", ["shell", "--", "sh", "-c", "exit 23"])).code).toBe(23);
     expect((await run("lab", ["shell", "--", "sh", "-c", "kill -USR1 $$"])).code).toBe(138);
   });
+
+  it.skipIf(!hasTool("script"))(
+    "is no error of make's at a terminal, however the last command typed in it has ended",
+    (test) => {
+      test.skip(cannotSandbox !== undefined, cannotSandbox);
+      // script makes the terminal. The shell is false, and make is told that what is built is not to be built again.
+      const typed = ["-qec", "SHELL=$(command -v false) make -o dist/.built shell", "/dev/null"];
+      const env = { ...process.env, SHELL: "/bin/sh" };
+      const screen = execFileSync("script", typed, {
+        cwd: join(DIST, ".."),
+        env,
+        encoding: "utf8",
+      });
+      expect(screen).toContain("exit ends it, and all in it.");
+      expect(screen).not.toContain("Error");
+    },
+  );
 
   it("says which command is not there, and ends with 127", async (test) => {
     test.skip(cannotSandbox !== undefined, cannotSandbox);
