@@ -63,6 +63,8 @@ describe("server report", () => {
 
   it("says at most where other listeners share the counter", () => {
     expect(exhaustionReport({ ...status, otherListeners: 2 })).toContain("at most 196");
+    const one = exhaustionReport({ ...status, otherListeners: 1 });
+    expect(one).toContain("for 1 other listener(s) in this network namespace");
   });
 
   it("does not say that they are out when they were", () => {

@@ -34,7 +34,7 @@ export function exhaustionReport(status: ServerStatus): string {
     `${shedWords(status)}: ${sums}`,
     ...(otherListeners > 0
       ? [
-          `"At most", for ${otherListeners} other listeners in this network namespace count there too.`,
+          `"At most", for ${otherListeners} other listener(s) in this network namespace count there too.`,
         ]
       : []),
     "Ways out: close what is leaked; a higher limit (ulimit -n, prlimit, LimitNOFILE=); server.maxConnections.",
