@@ -279,6 +279,24 @@ export const CLAIMS: readonly Claim[] = [
       "What fits into the buffers. A program that ignores the count loses the rest; Node keeps it, in its own memory, and says so by the false that write() returns.",
   },
   {
+    name: "delivery",
+    source: "socket protocol",
+    says: "TCP guarantees that messages are delivered, and in order",
+    commands: [
+      "server --block-after 1 --block-ms 20000 &",
+      "PID=$!",
+      "client --messages 0",
+      "bash -c 'client --connections 23 --timeout-ms 20000 > client.log' &",
+      "sleep 2; ss -Htn 'sport = :8080' | grep -cE '^ESTAB +10 '",
+      "kill -9 $PID; sleep 0.5; cat client.log; rm client.log",
+    ],
+    find: /^(\d+)$[^]*ECONNRESET (\d+)/m,
+    measured: "$1 messages in the server's kernel, read by nobody; then $2 resets",
+    verdict: "depends",
+    because:
+      "In order, whole and once, as long as the connection lasts; that it arrives, no. write() is done when the sender's kernel has the bytes, and an ACK says that the other kernel has them. What no program has read by then is thrown away when the server ends. Only an answer says that a message has arrived.",
+  },
+  {
     name: "syn-to-accept",
     source: "socket API",
     says: "1.7 ms from the SYN to accept()",
