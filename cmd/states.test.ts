@@ -16,6 +16,8 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { networkNamespace } from "../lib/kernel/sandbox.ts";
+import { ELSEWHERE } from "../lib/testing/elsewhere.ts";
 import { emptyCounts, identityOf, stateNamed, type SocketRecord } from "../lib/sockets/index.ts";
 
 const ROOT = join(import.meta.dirname, "..");
@@ -297,6 +299,24 @@ describe("states FILE", () => {
     const { code, stderr } = await run([path]);
     expect(code).toBe(2);
     expect(stderr).toContain('(line 2): "ESTABLISHING 0 0 1.1.1.1:1 2.2.2.2:2"');
+  });
+
+  it("has no zeros for a process whose sockets are not in this table: gone, or in a network of its own", async () => {
+    const [file = "", ...words] = ELSEWHERE;
+    const child = spawn(file, [...words, "sleep", "60"], { stdio: "ignore" });
+    const pid = child.pid ?? 0;
+    await expect
+      .poll(() => networkNamespace(pid), { timeout: DEADLINE_MS })
+      .not.toBe(networkNamespace());
+    for (const [asked, message] of [
+      [pid, `process ${pid} lives in another network, as in a container; look from there: nsenter`],
+      [2_147_483_647, "there is no process 2147483647"],
+    ] as const) {
+      const { code, stdout, stderr } = await run(["--pid", `${asked}`]);
+      expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+      expect(stderr).toContain(message);
+    }
+    child.kill("SIGKILL");
   });
 });
 

@@ -110,6 +110,11 @@ async function look(values: Flags, io: Io, path: string | undefined): Promise<nu
   const { lookAtFile, lookLive, lookOften } = await import("../lib/sockets/look.ts");
   const options = lookOptions(values, io);
   if (path !== undefined) return print(values, io, await lookAtFile(path, values.format, options));
+  // Elsewhere no tool knows owners.
+  if (values.pid !== undefined && process.platform === "linux") {
+    const { needSocketsHere } = await import("../lib/kernel/sandbox.ts");
+    needSocketsHere(values.pid);
+  }
   return values.watch
     ? watch(values, io, lookOften(values.source, options))
     : print(values, io, await lookLive(values.source, options));

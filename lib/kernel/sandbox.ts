@@ -7,10 +7,10 @@
  *
  * Sources: unshare(1), user_namespaces(7), network_namespaces(7), pid_namespaces(7), PR_SET_PDEATHSIG in prctl(2).
  */
-import { readlinkSync } from "node:fs";
+import { readdirSync, readlinkSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { NeedsError } from "./errors.ts";
-import { diesWithParent } from "./process.ts";
+import { diesWithParent, processTrouble } from "./process.ts";
 import { readSysctl } from "./sysctl.ts";
 import { needTool, searchPath } from "./tools.ts";
 
@@ -149,6 +149,24 @@ const LOOPBACK_UP: readonly (readonly [file: string, args: readonly string[]])[]
 /** The identity of a process's network namespace, such as `net:[4026531840]`. */
 export function networkNamespace(pid: number | "self" = "self"): string {
   return readlinkSync(`/proc/${pid}/ns/net`);
+}
+
+/**
+ * Throws NeedsError for a process whose sockets are not to be found in the tables of our network: it is gone, another user's, or
+ * lives in a network of its own, as in a container. To look for them all the same finds none, which would be no answer.
+ */
+export function needSocketsHere(pid: number): void {
+  let network: string;
+  try {
+    readdirSync(`/proc/${pid}/fd`);
+    network = networkNamespace(pid);
+  } catch (error) {
+    throw processTrouble(pid, error);
+  }
+  if (network !== networkNamespace())
+    throw new NeedsError(
+      `process ${pid} lives in another network, as in a container; look from there: nsenter --target ${pid} --net -- states --pid ${pid}`,
+    );
 }
 
 /** Is this process inside a sandbox of ours? The variable alone is not believed: it must name the namespace that we are in. */
