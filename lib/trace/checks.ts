@@ -27,13 +27,15 @@ function handshakeChecks(view: View): readonly Check[] {
     view.packet("client", "SYN") === undefined
   )
     return [];
-  const lead = accept.call.endNs - last.atNs;
+  // Of the two bounds of its return the earlier is early by what strace needed for the socket's name: it refutes nothing.
+  const earliest = accept.call.endNs - last.atNs;
+  const latest = (accept.call.doneByNs ?? accept.call.endNs) - last.atNs;
   const [fresh, listener] = [returned(accept.call), accept.listener?.fd];
   return [
     check(
       `the kernel ended the handshake before ${accept.call.name}() returned`,
-      lead > 0n,
-      `${ms(lead)} before`,
+      latest > 0n,
+      earliest > 0n || latest <= 0n ? `${ms(earliest)} before` : `at most ${ms(latest)} before`,
     ),
     check(
       `${accept.call.name}() gave a descriptor of its own; the listener's stays`,
