@@ -4,7 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { allPids, commandLine, socketInodes } from "../lib/kernel/process.ts";
-import { findRung, networkNamespace, sandboxCommand } from "../lib/kernel/sandbox.ts";
+import {
+  findRung,
+  networkNamespace,
+  sandboxCommand,
+  wayIntoNetwork,
+} from "../lib/kernel/sandbox.ts";
 import { hasTool } from "../lib/kernel/tools.ts";
 import { readProcNet } from "../lib/sockets/capture.ts";
 import {
@@ -15,6 +20,7 @@ import {
   start,
   startServer,
   until,
+  type Started,
 } from "../lib/testing/programs.ts";
 import { SCENARIO_NAMES } from "../lib/trace/scenarios.ts";
 
@@ -48,6 +54,29 @@ type TraceJson = {
   readonly conversations: readonly { readonly packets: number }[];
   readonly workloads: readonly { readonly role: string; readonly calls: Record<string, number> }[];
 };
+
+/** A server on port 2323 of a network of its own. */
+async function serverElsewhere(): Promise<{ readonly pid: number; readonly inside: Started }> {
+  const rung = await findRung();
+  const [file = "", ...args] = sandboxCommand(rung, [
+    "sh",
+    "-c",
+    'ip link set lo up; exec "$0" "$@"',
+  ]);
+  const inside = start("server", ["--port", "2323"], { through: [file, ...args] });
+  const isServer = (pid: number): boolean =>
+    commandLine(pid).slice(1).join(" ").startsWith(`${DIST}/cmd/server.js --port 2323`);
+  const hasListener = (pid: number): boolean =>
+    readProcNet({ pid }).some(({ state }) => state === "LISTEN");
+  const [pid = 0] = await until(
+    () =>
+      allPids().filter(
+        (pid) => isServer(pid) && networkNamespace(pid) !== networkNamespace() && hasListener(pid),
+      ),
+    (pids) => pids.length > 0,
+  );
+  return { pid, inside };
+}
 
 async function traced(...flags: string[]): Promise<TraceJson> {
   const finished = await run("trace", ["--json", ...flags]);
@@ -183,6 +212,19 @@ describe.skipIf(isMissing)("trace", () => {
     expect((await run("client", ["--port", `${server.port}`])).code).toBe(0);
   });
 
+  it("knows the sockets of a process that lives in another network", async () => {
+    const { pid, inside } = await serverElsewhere();
+    const trace = start("trace", ["--json", "--pid", `${pid}`]);
+    const status = (): string => readFileSync(`/proc/${pid}/status`, "latin1");
+    await until(status, (text) => !/^TracerPid:\t0$/m.test(text));
+    await run("client", ["--port", "2323"], { through: (await wayIntoNetwork(pid)) ?? [] });
+    trace.child.kill("SIGINT");
+    const { rows } = lastJson(await trace.finished) as TraceJson;
+    expect(rows.map(({ name }) => name)).toEqual(expect.arrayContaining(["accept4", "write"]));
+    expect(rows.map(({ kind }) => kind)).toContain("packet");
+    inside.child.kill("SIGKILL");
+  });
+
   it("leaves nothing behind when it is interrupted", async () => {
     const trace = start("trace", ["--scenario", "keep-alive"]);
     const inside = (): readonly number[] =>
@@ -303,25 +345,7 @@ describe("trace fds", () => {
   });
 
   it("looks into the network in which the process lives", async () => {
-    const rung = await findRung();
-    const [file = "", ...args] = sandboxCommand(rung, [
-      "sh",
-      "-c",
-      'ip link set lo up; exec "$0" "$@"',
-    ]);
-    const inside = start("server", ["--port", "2323"], { through: [file, ...args] });
-    const isServer = (pid: number): boolean =>
-      commandLine(pid).slice(1).join(" ").startsWith(`${DIST}/cmd/server.js --port 2323`);
-    const hasListener = (pid: number): boolean =>
-      readProcNet({ pid }).some(({ state }) => state === "LISTEN");
-    const [pid = 0] = await until(
-      () =>
-        allPids().filter(
-          (pid) =>
-            isServer(pid) && networkNamespace(pid) !== networkNamespace() && hasListener(pid),
-        ),
-      (pids) => pids.length > 0,
-    );
+    const { pid, inside } = await serverElsewhere();
     const { sockets } = lastJson(await run("trace", ["fds", `${pid}`, "--json"])) as Fds;
     expect(sockets).toMatchObject([{ role: "listening", record: { local: { port: 2323 } } }]);
     inside.child.kill("SIGKILL");

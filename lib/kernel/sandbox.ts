@@ -151,6 +151,24 @@ export function networkNamespace(pid: number | "self" = "self"): string {
   return readlinkSync(`/proc/${pid}/ns/net`);
 }
 
+/** Two ways to enter a network: as root, and into the user namespace of ours that owns it. */
+const WAYS = [["--net"], ["--user", "--preserve-credentials", "--net"]] as const;
+
+/**
+ * Words before a command that make it run in the network where a process lives: none where that is our own, undefined when we may
+ * not enter it. Throws what readlink(2) does for a process that is gone or another user's.
+ */
+export async function wayIntoNetwork(pid: number): Promise<readonly string[] | undefined> {
+  if (networkNamespace(pid) === networkNamespace()) return [];
+  const { execa } = await import("execa");
+  for (const flags of WAYS) {
+    const args = [`--target=${pid}`, ...flags, "--"];
+    if (!(await execa("nsenter", [...args, "true"], { reject: false })).failed)
+      return ["nsenter", ...args];
+  }
+  return undefined;
+}
+
 /**
  * Throws NeedsError for a process whose sockets are not to be found in the tables of our network: it is gone, another user's, or
  * lives in a network of its own, as in a container. To look for them all the same finds none, which would be no answer.

@@ -7,7 +7,7 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { execa } from "execa";
 import { commandLine, inodeOfSocket, processTrouble, type Pid } from "../kernel/process.ts";
-import { networkNamespace } from "../kernel/sandbox.ts";
+import { wayIntoNetwork } from "../kernel/sandbox.ts";
 import { readProcNet } from "../sockets/capture.ts";
 import { parseSs } from "../sockets/ss.ts";
 import type { SocketRecord } from "../sockets/record.ts";
@@ -108,15 +108,9 @@ type Table = Pick<KernelObjects, "source" | "notes"> & {
 
 /** The process may live in another network, as everything in a sandbox or a container does. */
 async function socketTable(pid: number): Promise<Table> {
-  const isHere = networkNamespace(pid) === networkNamespace();
-  const ss = ["ss", "-tuaneomi"];
-  const ways = isHere
-    ? [ss]
-    : [
-        ["nsenter", `--target=${pid}`, "--net", "--", ...ss],
-        ["nsenter", `--target=${pid}`, "--user", "--preserve-credentials", "--net", "--", ...ss],
-      ];
-  for (const [file = "", ...args] of ways) {
+  const way = await wayIntoNetwork(pid);
+  const [file, ...args] = [...(way ?? []), "ss", "-tuaneomi"];
+  if (way !== undefined) {
     const { exitCode, stdout } = await execa(file, args, { reject: false, env: { LC_ALL: "C" } });
     if (exitCode === 0)
       return { records: parseSs(stdout).records, source: [file, ...args].join(" "), notes: [] };

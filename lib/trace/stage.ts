@@ -5,8 +5,8 @@ import { readFileSync } from "node:fs";
 import { Socket } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
 import { NeedsError } from "../kernel/errors.ts";
-import { processTrouble } from "../kernel/process.ts";
-import { enterSandbox, networkNamespace } from "../kernel/sandbox.ts";
+import { diesWithParent, processTrouble } from "../kernel/process.ts";
+import { enterSandbox, wayIntoNetwork } from "../kernel/sandbox.ts";
 import { writeSysctl } from "../kernel/sysctl.ts";
 import { hasTool } from "../kernel/tools.ts";
 import { readProcNet } from "../sockets/capture.ts";
@@ -132,10 +132,10 @@ async function traceCommand(order: OrderOf<"command">): Promise<Recording> {
 }
 
 async function attach({ pid, forMs }: OrderOf<"attach">): Promise<Recording> {
-  const isElsewhere = networkOf(pid) !== networkNamespace();
-  const through = isElsewhere ? ["nsenter", `--target=${pid}`, "--net", "--"] : [];
+  const through = await wayTo(pid);
   const capture = await startTcpdump("any", through);
-  const tracing = startStrace({ role: "process", shown: `pid ${pid}`, pid });
+  // strace asks the kernel for the names of sockets, and that knows those of strace's own network.
+  const tracing = startStrace({ role: "process", shown: `pid ${pid}`, pid, through });
   const leave = (): void => void leaveTraced(tracing);
   whenTold(leave);
   const timer = setTimeout(leave, forMs);
@@ -148,12 +148,17 @@ async function attach({ pid, forMs }: OrderOf<"attach">): Promise<Recording> {
   return { traced: [traced], samples: [], bareFromNs: undefined, ...(await captured(capture)) };
 }
 
-function networkOf(pid: number): string {
-  try {
-    return networkNamespace(pid);
-  } catch (error) {
+/** Words before what is to run in the network of a process. Rejects with a NeedsError when that cannot be. */
+async function wayTo(pid: number): Promise<readonly string[]> {
+  const way = await wayIntoNetwork(pid).catch((error: unknown) => {
     throw processTrouble(pid, error);
-  }
+  });
+  if (way === undefined)
+    throw new NeedsError(
+      `process ${pid} lives in another network, which may not be entered; try as root`,
+    );
+  // To enter a user namespace takes back that whoever does it dies with us.
+  return way.length === 0 ? [] : [...way, ...diesWithParent([])];
 }
 
 /** Whoever started us closes descriptor 3 when it has seen enough. */

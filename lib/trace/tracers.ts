@@ -59,7 +59,10 @@ export type TraceTarget = {
   readonly role: Traced["role"];
   /** As a user would type it. */
   readonly shown: string;
-} & ({ readonly argv: readonly string[]; readonly isUsers: boolean } | { readonly pid: number });
+} & (
+  | { readonly argv: readonly string[]; readonly isUsers: boolean }
+  | { readonly pid: number; readonly through: readonly string[] }
+);
 
 /** Starts strace. What the user's own command prints goes to stderr; stdout is for the table. */
 export function startStrace(target: TraceTarget): Tracing {
@@ -67,7 +70,8 @@ export function startStrace(target: TraceTarget): Tracing {
   const what =
     "pid" in target ? ["-p", `${target.pid}`] : ["--seccomp-bpf", ...diesWithParent(target.argv)];
   const isUsers = "argv" in target && target.isUsers;
-  const argv = ["strace", ...STRACE_FLAGS, "-o", "|exec cat >&3", ...what];
+  const through = "through" in target ? target.through : [];
+  const argv = [...through, "strace", ...STRACE_FLAGS, "-o", "|exec cat >&3", ...what];
   const child = spawnThatDiesWithUs(argv, {
     stdio: [isUsers ? "inherit" : "ignore", isUsers ? 2 : "pipe", isUsers ? 2 : "pipe", "pipe"],
   });
@@ -141,7 +145,7 @@ export type Capture = {
   readonly stop: () => Promise<{ readonly pcap: Buffer | undefined; readonly why: string }>;
 };
 
-/** Starts tcpdump on an interface and waits until it listens, or has given up. */
+/** Starts tcpdump on an interface, behind the words that lead into its network, and waits until it listens, or has given up. */
 export async function startTcpdump(
   interfaceName: string,
   through: readonly string[] = [],
