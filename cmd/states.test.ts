@@ -256,6 +256,12 @@ describe("states FILE", () => {
     expect([await closed("udp"), await closed("net_tcp.txt")]).toEqual([0, 1]);
   });
 
+  it("counts what was copied from a web page or a chat, with no-break spaces", async () => {
+    const input = readFileSync(SS, "utf8").replaceAll(" ", "\u00A0");
+    const { stdout } = await run(["-", "--json"], { input });
+    expect(JSON.parse(stdout)).toMatchObject({ counts: TWENTY_THREE });
+  });
+
   it("takes a capture with only a header for an empty table", async () => {
     const input = "State Recv-Q Send-Q Local Address:Port Peer Address:Port\n";
     const { code, stdout } = await run(["-", "--json"], { input });

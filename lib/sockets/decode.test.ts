@@ -13,6 +13,12 @@ describe("decodeText", () => {
     expect(decodeText(Buffer.from("TCP 1", "utf16le"))).toBe("TCP 1");
   });
 
+  it("takes the no-break spaces of web pages and chats for blanks", () => {
+    const copied = "LISTEN\u00A00\u00A0\u00A0128";
+    expect(decodeText(Buffer.from(copied))).toBe("LISTEN 0  128");
+    expect(decodeText(Buffer.from(copied, "utf16le"))).toBe("LISTEN 0  128");
+  });
+
   it("keeps every byte of text that is no UTF-8", () => {
     expect(decodeText(Buffer.from([0x41, 0x42, 0x48, 0x99, 0x52]))).toBe("ABH\u0099R");
   });

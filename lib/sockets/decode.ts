@@ -1,8 +1,9 @@
 /**
  * decode: bytes to text, whatever wrote them.
  *
- * A table is ASCII but for a few words: German Windows prints its states in code page 850, PowerShell redirects in UTF-16.
- * Nothing here fails: bytes that are no UTF-8 are read as Latin-1, which keeps every one of them.
+ * A table is ASCII but for a few words: German Windows prints its states in code page 850, PowerShell redirects in UTF-16, a
+ * chat puts no-break spaces between the columns. Nothing here fails: bytes that are no UTF-8 are read as Latin-1, which keeps
+ * every one of them.
  */
 import { isAscii } from "node:buffer";
 import { TextDecoder } from "node:util";
@@ -44,7 +45,8 @@ export class ByteDecoder {
       if (this.#encoding !== "utf-8") this.#utf16 = new TextDecoder(this.#encoding);
       else if (startsWithMark(bytes)) return this.#utf8(bytes.subarray(3), isLast);
     }
-    return this.#utf16?.decode(bytes, { stream: true }) ?? this.#utf8(bytes, isLast);
+    const wide = this.#utf16?.decode(bytes, { stream: true });
+    return wide === undefined ? this.#utf8(bytes, isLast) : withPlainBlanks(wide);
   }
 
   #utf8(bytes: Uint8Array, isLast: boolean): string {
@@ -53,7 +55,7 @@ export class ByteDecoder {
     try {
       const text = UTF8.decode(bytes.subarray(0, whole));
       this.#held = bytes.subarray(whole);
-      return text;
+      return withPlainBlanks(text);
     } catch {
       this.#isLatin1 = true;
       return latin1(bytes);
@@ -62,6 +64,14 @@ export class ByteDecoder {
 }
 
 const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/**
+ * What was copied from a web page or a chat has no-break spaces between its columns. In what was read as Latin-1 that byte may be
+ * a letter of another code page.
+ */
+function withPlainBlanks(text: string): string {
+  return text.replaceAll("\u00A0", " ");
+}
 
 function startsWithMark(bytes: Uint8Array): boolean {
   return bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf;
