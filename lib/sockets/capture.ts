@@ -152,10 +152,9 @@ function captureProc({ details = false, keep, where }: CaptureOptions): Captured
   });
   const records = table.records.map((record) => ownedBy(owners, record));
   const ownerless = records.filter(({ owners, inode }) => owners.length === 0 && inode !== 0);
-  const notes =
-    ownerless.length === 0
-      ? []
-      : [`${ownerless.length} sockets belong to processes that we may not look into`];
+  const { length } = ownerless;
+  const held = length === 1 ? "1 socket is held" : `${length} sockets are held`;
+  const notes = length === 0 ? [] : [`${held} where we cannot look, such as by other users`];
   return { source: "proc", command, table: { ...table, records }, notes };
 }
 

@@ -41,7 +41,7 @@ export function openQuestion({ filter = {}, by }: Inquiry): Question {
       return [
         ...[...doubts].flatMap(([doubt, count]) => doubtNote(doubt, count)),
         ...(isOwnerless
-          ? ["no owners in this table: the tool was not asked (-p), or cannot tell"]
+          ? ["no owners in this table: the tool was not asked (-p), or may not see them"]
           : []),
         ...(by === "port" && served.size === 0 ? [GUESSED] : []),
       ];

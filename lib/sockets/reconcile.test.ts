@@ -52,7 +52,7 @@ describe("reconcile", () => {
       "1 TIME_WAIT: closed on both sides, no process holds it any more",
       "1 waits for accept(): it has no descriptor yet",
       "1 closed by its program: the kernel finishes alone, without a descriptor",
-      "1 held by a process that we may not look into",
+      "1 held where we cannot look: by a process of another user or container, on its way to one, or by the kernel",
     ]);
   });
 

@@ -125,8 +125,12 @@ function descriptorReason({ state, inode, owners }: SocketRecord): string | unde
     return CLOSED_BY_US.has(state)
       ? "closed by its program: the kernel finishes alone, without a descriptor"
       : "waits for accept(): it has no descriptor yet";
-  return owners.length === 0 ? "held by a process that we may not look into" : undefined;
+  return owners.length === 0 ? UNSEEN : undefined;
 }
+
+/** A descriptor may be on its way through a unix socket, or belong to a server inside the kernel: root cannot see those either. */
+const UNSEEN =
+  "held where we cannot look: by a process of another user or container, on its way to one, or by the kernel";
 
 const CLOSED_BY_US: ReadonlySet<TcpState | undefined> = new Set([
   "FIN_WAIT1",
