@@ -115,19 +115,38 @@ function labPage(lab: Lab): string {
 }
 
 /** From what one sees to the labs that show it. */
+/** What shows on a machine that has one of the failures that are explained, and not run: symptom to page. */
+const EXPLAINED: ReadonlyMap<string, string> = new Map([
+  ['"nf_conntrack: table full, dropping packet" in dmesg', "conntrack-full"],
+  ["ETIMEDOUT from connect() while all that is connected goes on", "conntrack-full"],
+  ['"TCP: out of memory" in dmesg', "tcp-mem"],
+  ['"file-max limit ... reached" in dmesg', "enfile"],
+  ["ENFILE from socket() or accept()", "enfile"],
+  [
+    "ETIMEDOUT from connect() for some of the clients behind one NAT (old kernels)",
+    "tcp-tw-recycle",
+  ],
+]);
+
 function symptomsPage(labs: readonly Lab[]): string {
-  const known = [...new Set(labs.flatMap(({ story }) => story.symptoms ?? []))].sort((a, b) =>
+  const shown = labs.flatMap(({ story }) => story.symptoms ?? []);
+  const known = [...new Set([...shown, ...EXPLAINED.keys()])].sort((a, b) =>
     a.localeCompare(b, "en"),
   );
   const rows = known.map((symptom) => {
     const showing = labs.filter(({ story }) => story.symptoms?.includes(symptom));
-    return `| ${symptom} | ${showing.map(({ name }) => `[${name}](labs/${name}.md)`).join(", ")} |`;
+    const page = EXPLAINED.get(symptom);
+    const links = [
+      ...showing.map(({ name }) => `[${name}](labs/${name}.md)`),
+      ...(page === undefined ? [] : [`[${page}](explained/${page}.md)`]),
+    ];
+    return `| ${symptom} | ${links.join(", ")} |`;
   });
   return [
     "# By symptom",
     HINT,
-    "What you see, and which lab shows how it comes about. What cannot be shown safely is [explained](explained.md) instead.",
-    ["| what you see | lab |", "| --- | --- |", ...rows].join("\n"),
+    "What you see, and which lab shows how it comes about; or, where it cannot be shown safely, the page that [explains](explained.md) it.",
+    ["| what you see | lab or page |", "| --- | --- |", ...rows].join("\n"),
   ].join("\n\n");
 }
 

@@ -59,6 +59,12 @@ describe("documents", () => {
       .map((file) => join("docs", file)),
   );
 
+  it("lead from a symptom to every failure that is explained, too", () => {
+    const symptoms = readFileSync(join(ROOT, "docs/symptoms.md"), "utf8");
+    for (const page of readdirSync(join(ROOT, "docs/explained")))
+      expect(symptoms).toMatch(new RegExp(`^\\| .* \\[.*\\]\\(explained/${page}\\)`, "m"));
+  });
+
   it("link to files that exist", () => {
     const links = pages.flatMap((page) =>
       [...readFileSync(join(ROOT, page), "utf8").matchAll(/\]\(([^)\s#]+)[^)]*\)/g)]
