@@ -249,20 +249,23 @@ function tellAddress(
 
 /** Shows the status every interval until the user has had enough; returns the last one. */
 async function report(
-  { observe, restMs }: Serving,
+  { observe }: Serving,
   { exhaustionReport, statusLine }: typeof import("../lib/report/server-report.ts"),
   intervalMs: number,
   io: Io,
 ): Promise<ServerStatus> {
   let wasTold = false;
+  const { restAfterLookMs } = await import("../lib/programs/server.ts");
   while (!io.signal.aborted) {
+    const startMs = performance.now();
     const status = await observe();
     if (status.shed > 0 && !wasTold) {
       wasTold = true;
       io.err(exhaustionReport(status));
     }
     io.live(statusLine(status));
-    await pause(restMs(intervalMs), undefined, { signal: io.signal }).catch(() => undefined);
+    const restMs = restAfterLookMs(performance.now() - startMs, intervalMs);
+    await pause(restMs, undefined, { signal: io.signal }).catch(() => undefined);
   }
   const last = await observe();
   io.err(last.shed > 0 && !wasTold ? exhaustionReport(last) : statusLine(last));

@@ -114,7 +114,6 @@ function labPage(lab: Lab): string {
   );
 }
 
-/** From what one sees to the labs that show it. */
 /** What shows on a machine that has one of the failures that are explained, and not run: symptom to page. */
 const EXPLAINED: ReadonlyMap<string, string> = new Map([
   ['"nf_conntrack: table full, dropping packet" in dmesg', "conntrack-full"],
@@ -128,6 +127,7 @@ const EXPLAINED: ReadonlyMap<string, string> = new Map([
   ],
 ]);
 
+/** From what one sees to the labs that show it, and the pages that explain it. */
 function symptomsPage(labs: readonly Lab[]): string {
   const shown = labs.flatMap(({ story }) => story.symptoms ?? []);
   const known = [...new Set([...shown, ...EXPLAINED.keys()])].sort((a, b) =>

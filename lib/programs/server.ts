@@ -46,8 +46,6 @@ export type Serving = {
   readonly address: AddressInfo;
   /** Looks at itself and at the kernel. Works without a free descriptor. */
   readonly observe: () => Promise<ServerStatus>;
-  /** How long to wait after the last look, where one is wanted every `intervalMs`. */
-  readonly restMs: (intervalMs: number) => number;
   readonly stop: () => void;
 };
 
@@ -62,11 +60,8 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const { soft } = watch.descriptors().limit;
   const ownDescriptors = soft - freeDescriptors("self", soft);
   let wasExhausted = false;
-  let lookMs = 0;
   const observe = async (): Promise<ServerStatus> => {
-    const startMs = performance.now();
     const status = await look(watch, echo, address);
-    lookMs = performance.now() - startMs;
     // A burst may come and go between two looks: then the most connections that were ever open tell.
     wasExhausted ||=
       status.descriptors.isExhausted ||
@@ -78,7 +73,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     echo.stop();
     watch.close();
   };
-  return { address, observe, restMs: (intervalMs) => restAfterLookMs(lookMs, intervalMs), stop };
+  return { address, observe, stop };
 }
 
 /**
