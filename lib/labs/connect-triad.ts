@@ -189,8 +189,8 @@ export default defineLab({
   story: {
     see: "A closed port and a rejecting firewall answer at once, with ECONNREFUSED or EHOSTUNREACH; a dropping one lets connect() wait.",
     why:
-      "A closed port is an answer: the other kernel sends a RST. A firewall that rejects sends an ICMP error, or a RST that cannot be told from " +
-      "a closed port's. One that drops sends nothing, as a dead host far away may: the kernel repeats the SYN with growing pauses, " +
+      "A closed port is an answer: the other kernel sends a RST. A firewall that rejects sends an ICMP error (EHOSTUNREACH), or what cannot be told from " +
+      "a closed port: a RST, or ICMP 'port unreachable', which nft and iptables send when they are told no other (ECONNREFUSED). One that drops sends nothing, as a dead host far away may: the kernel repeats the SYN with growing pauses, " +
       "and only after tcp_syn_retries of them connect() fails with ETIMEDOUT. Meanwhile every attempt holds a descriptor and a port. " +
       "For a dead host on the same link our own kernel answers: its ARP finds nobody, and after about three seconds that is EHOSTUNREACH, too.",
     recognise: [
@@ -214,7 +214,7 @@ export default defineLab({
     ],
     fix: [
       "A connect timeout of your own, well below two minutes: in Node destroy() on 'timeout', or AbortSignal.timeout().",
-      "ECONNREFUSED: the service is down, or on another port or address. Retry with back-off.",
+      "ECONNREFUSED: the service is down, or on another port or address, or a firewall rejects. Retry with back-off.",
       "EHOSTUNREACH, ETIMEDOUT: a host that is down, routes, security groups, firewalls. Retrying at once does not help.",
       "In your own firewall reject rather than drop inside your network: errors become fast and readable.",
     ],
