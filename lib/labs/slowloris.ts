@@ -237,7 +237,7 @@ export default defineLab({
         "bytes_received small, lastrcv always recent",
       ],
       [
-        "ss -tn state established '( sport = :PORT )' | awk '{print $4}' | cut -d: -f1 | sort | uniq -c",
+        "ss -Htn state established '( sport = :PORT )' | awk '{print $4}' | sed 's/:[0-9]*$//' | sort | uniq -c",
         "from few addresses",
       ],
     ],
