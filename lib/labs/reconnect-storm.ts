@@ -244,8 +244,8 @@ export default defineLab({
       ],
       ["ss -tln", "Recv-Q at its limit for moments, 0 between them"],
       [
-        "nstat -az TcpPassiveOpens TcpActiveOpens",
-        "at the clients: many more attempts than connections",
+        "nstat -az TcpActiveOpens TcpPassiveOpens",
+        "attempts, at the clients; connections, at the server: many more of the first",
       ],
       ["tcp-states --watch", "SYN_SENT that comes and goes in waves"],
     ],
