@@ -231,7 +231,7 @@ export default defineLab({
     recognise: [
       ["tcp-states --by process", "a proxy with as many CLOSE_WAIT as FIN_WAIT2 or ESTABLISHED"],
       ["ss -tanp state close-wait", "all with the proxy's own port as the local one"],
-      ["ss -tano state fin-wait-2", "at the client: owned rows without a timer"],
+      ["ss -tanop state fin-wait-2", "at the client: owned rows without a timer"],
       [
         "printf hello | nc -N HOST PORT",
         "a half-close by hand: direct it is answered, through the proxy it hangs",
