@@ -100,7 +100,7 @@ function serverRows(bench: Bench, port: number): number {
 function deadInTheQueue(bench: Bench, clients: number): (seen: Seen) => void {
   const queued = bench.predict("in the accept queue (Recv-Q of LISTEN)", clients);
   const existing = bench.predict("of these, still in the socket table", 0, "the RST ended them");
-  const resets = bench.predict("RSTs received (EstabResets)", 2 * clients, "counted at both ends");
+  const resets = bench.predict("resets (TcpEstabResets)", 2 * clients, "counted at both ends");
   const accepted = bench.predict("accept() succeeds", clients);
   const nameless = bench.predict("remoteAddress is undefined", clients, "getpeername(): ENOTCONN");
   const errno = bench.predict("read() = ECONNRESET", clients);
