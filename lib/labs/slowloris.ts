@@ -12,7 +12,7 @@
 import { createServer, get, type ServerOptions } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Bench } from "../lab/bench.ts";
-import { atLeast, between } from "../lab/claim.ts";
+import { between } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
 import { rows, settled, withSockets, type Line } from "../lab/network.ts";
 import { openConnection } from "../protocol/json/connect.ts";
@@ -202,7 +202,7 @@ const moreRoom = {
     const held = bench.predict("ESTABLISHED, slow clients", slow, "they still cost memory");
     const good = bench.predict("a good client gets", 200);
     const drops = bench.predict("connections that Node dropped", 0);
-    const opens = bench.predict("handshakes (TcpPassiveOpens)", atLeast(slow + 1));
+    const opens = bench.predict("handshakes (TcpPassiveOpens)", slow + 1);
     await withServer({ room: 2 * slow }, async (scene) => {
       await scene.drip(slow);
       held.measured(await settled(bench, slow, ["server", "ESTABLISHED", scene.port]));
@@ -215,7 +215,17 @@ const moreRoom = {
 
 const idleTimeout = {
   about: "an idle timeout of 500 ms: every byte starts it anew",
-  run: (bench: Bench, { slow }: Params) => occupied(bench, slow, { idleMs: IDLE_MS }),
+  run: async (bench: Bench, { slow }: Params) => {
+    const silent = bench.predict("a client that says nothing is", "cut off", "by that timeout");
+    await occupied(bench, slow, { idleMs: IDLE_MS });
+    await withServer({ room: 1, idleMs: IDLE_MS }, ({ port }) =>
+      withSockets(async (own) => {
+        const line = await own.dial({ port });
+        const isCutOff = (): boolean => line.isClosed;
+        silent.measured((await bench.until(isCutOff, (isSo) => isSo)) ? "cut off" : "held");
+      }),
+    );
+  },
 };
 
 export default defineLab({
