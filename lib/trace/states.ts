@@ -42,9 +42,15 @@ export function followStates(packets: readonly SidedPacket[], isListening = true
   const halves: Record<Side, Half> = hasSyn
     ? { client: half("CLOSE"), server: half(isListening ? "LISTEN" : "CLOSE") }
     : { client: half("ESTABLISHED"), server: half("ESTABLISHED") };
+  let crossed: SidedPacket | undefined;
   return packets.map(({ from, packet }, index) => {
     sent(halves[from], packet);
-    if (!isLostFin(packets, index)) received(halves[otherSide(from)], packet);
+    if (isCrossedFin(packets, index)) crossed = { from, packet };
+    else if (!isLostFin(packets, index)) received(halves[otherSide(from)], packet);
+    if (crossed?.from === otherSide(from) && packet.flags.includes("FIN")) {
+      received(halves[from], crossed.packet);
+      crossed = undefined;
+    }
     const { client, server } = halves;
     return { atNs: packet.atNs, states: { client: client.state, server: server.state } };
   });
@@ -66,6 +72,18 @@ function isLostFin(packets: readonly SidedPacket[], index: number): boolean {
         : other.packet.ack === end,
     );
   return next !== undefined && next.from === from;
+}
+
+/**
+ * A FIN that the other side's own FIN does not acknowledge had not arrived when that one was sent: both close at once. It arrives after it.
+ */
+function isCrossedFin(packets: readonly SidedPacket[], index: number): boolean {
+  const { from, packet } = packets[index] ?? {};
+  if (packet?.seq === undefined || !packet.flags.includes("FIN")) return false;
+  const theirs = packets
+    .slice(index + 1)
+    .find((other) => other.from !== from && other.packet.flags.includes("FIN"));
+  return theirs?.packet.ack !== undefined && theirs.packet.ack !== endOf(packet);
 }
 
 function sent(half: Half, packet: Packet): void {

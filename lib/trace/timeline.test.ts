@@ -176,7 +176,7 @@ describe("states, derived from packets (RFC 9293, figure 5)", () => {
     [
       "a FIN that does not acknowledge ours",
       [...handshake, segment("client", "FIN ACK", 5, 9), segment("server", "FIN ACK", 9, 5)],
-      "CLOSING LAST_ACK",
+      "CLOSING CLOSING",
     ],
     [
       "a FIN that also acknowledges ours",
@@ -196,6 +196,23 @@ describe("states, derived from packets (RFC 9293, figure 5)", () => {
     ["a RST", [...handshake, segment("server", "RST ACK")], "CLOSE CLOSE"],
     ["nothing of the beginning", [segment("server", "PSH ACK")], "ESTABLISHED ESTABLISHED"],
   ])("%s", (_, packets, states) => expect(lastStates(packets)).toBe(states));
+
+  it("both close at once: either side goes through CLOSING and keeps a TIME_WAIT", () => {
+    const packets = [
+      ...handshake,
+      segment("client", "FIN ACK", 5, 9),
+      segment("server", "FIN ACK", 9, 5),
+      segment("client", "ACK", 6, 10),
+      segment("server", "ACK", 10, 6),
+    ];
+    const seen = followStates(packets).map(({ states }) => `${states.client} ${states.server}`);
+    expect(seen.slice(3)).toEqual([
+      "FIN_WAIT1 ESTABLISHED",
+      "CLOSING CLOSING",
+      "CLOSING TIME_WAIT",
+      "TIME_WAIT TIME_WAIT",
+    ]);
+  });
 
   it("a FIN that is sent again before anything acknowledged it had not arrived", () => {
     const fin = segment("server", "FIN ACK", 9, 6);
