@@ -281,7 +281,7 @@ describe.skipIf(isMissing)("trace", () => {
           symlinkSync(join(from, name), join(folder, name));
     const { code, stderr } = await run("trace", [], { env: { PATH: folder } });
     expect(code).toBe(2);
-    expect(stderr).toContain("apt-get install strace");
+    expect(stderr).toContain("trace: strace is not installed (package strace) [TFL_NEEDS]");
   });
 
   it.each([

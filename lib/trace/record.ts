@@ -4,8 +4,8 @@ import type { Writable } from "node:stream";
 import { builtCommand } from "../kernel/built.ts";
 import { NeedsError } from "../kernel/errors.ts";
 import { sandboxCommand } from "../kernel/sandbox.ts";
+import { needTool } from "../kernel/tools.ts";
 import type { Order, Recording, StageAnswer } from "./order.ts";
-import { requireTools } from "./tracers.ts";
 
 /**
  * Records what the order says. When `signal` is aborted what runs programs of ours is killed and this resolves with undefined; a
@@ -14,7 +14,7 @@ import { requireTools } from "./tracers.ts";
  * @throws NeedsError when strace or tcpdump is missing, or may not do it.
  */
 export async function record(order: Order, signal: AbortSignal): Promise<Recording | undefined> {
-  requireTools("strace", "tcpdump", "setpriv");
+  for (const tool of ["strace", "tcpdump"]) needTool(tool, tool);
   const stage = [...builtCommand("lib/trace/stage-main"), JSON.stringify(order)];
   const [file = "", ...args] = sandboxCommand(order.rung, stage);
   const child = spawn(file, args, { stdio: ["inherit", "pipe", "inherit", "pipe"] });

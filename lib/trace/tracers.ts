@@ -3,24 +3,10 @@ import { spawn, type ChildProcess, type SpawnOptions } from "node:child_process"
 import { readFileSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
-import { NeedsError } from "../kernel/errors.ts";
 import { allPids, commandLine, diesWithParent, signalled } from "../kernel/process.ts";
-import { hasTool } from "../kernel/tools.ts";
 import { caughtUp, withoutMark } from "./capture-end.ts";
 import type { Traced } from "./order.ts";
 import { programOf } from "./scenarios.ts";
-
-/** Program to the Debian package that has it. */
-const PACKAGES = { strace: "strace", tcpdump: "tcpdump", setpriv: "util-linux" } as const;
-
-/** Throws NeedsError, naming the package, when one of them is not installed. */
-export function requireTools(...names: readonly (keyof typeof PACKAGES)[]): void {
-  for (const name of names)
-    if (!hasTool(name))
-      throw new NeedsError(
-        `${name} is not installed; it is in the package ${PACKAGES[name]} (apt-get install ${PACKAGES[name]})`,
-      );
-}
 
 /** All calls about sockets, and those that tell which descriptor is which. */
 const CALLS = [
