@@ -2,11 +2,11 @@
 import {
   countStates,
   emptyCounts,
-  TCP_STATES,
   type SocketRecord,
   type StateCounts,
   type TcpState,
 } from "./record.ts";
+import { stateOfCode } from "./state-names.ts";
 
 /** The listening ports of a server and the connections behind them. */
 export type ListenerView = {
@@ -84,7 +84,7 @@ function addRow(view: Counting, text: string, start: number): void {
   const local = text.indexOf(": ", start) + 2;
   const localPort = text.indexOf(":", local) + 1;
   const remotePort = localPort + 5 + (localPort - local);
-  const state = TCP_STATES_BY_NUMBER[hex(text, remotePort + 5, 2)];
+  const state = stateOfCode(hex(text, remotePort + 5, 2));
   if (local === 1 || state === undefined) return;
   const isServer = view.ports.has(hex(text, localPort, 4));
   const isElse = view.others === "clients" && !isServer && state !== "LISTEN";
@@ -94,13 +94,6 @@ function addRow(view: Counting, text: string, start: number): void {
   if (isServer) view.queued += hex(text, remotePort + 17, 8);
   else view.otherListeners += 1;
 }
-
-/** include/net/tcp_states.h numbers the states from 1, in this order; 12 is a SYN_RECV of another kind. */
-const TCP_STATES_BY_NUMBER: readonly (TcpState | undefined)[] = [
-  undefined,
-  ...TCP_STATES,
-  "SYN_RECV",
-];
 
 function hex(text: string, start: number, digits: number): number {
   return Number.parseInt(text.slice(start, start + digits), 16);

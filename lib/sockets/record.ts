@@ -5,7 +5,7 @@
  * into these records, so that everything behind it knows one spelling.
  */
 
-/** The 11 states of TCP in the kernel's spelling (include/net/tcp_states.h; RFC 9293 section 3.3.2). */
+/** The 11 states of TCP in the kernel's spelling and order (include/net/tcp_states.h; RFC 9293 section 3.3.2). */
 export const TCP_STATES = [
   "ESTABLISHED",
   "SYN_SENT",

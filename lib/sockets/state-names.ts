@@ -70,21 +70,8 @@ export function stateSpellings(): readonly (readonly [word: string, state: TcpSt
   return [...STATE_OF];
 }
 
-const CODES: readonly TcpState[] = [
-  "ESTABLISHED",
-  "SYN_SENT",
-  "SYN_RECV",
-  "FIN_WAIT1",
-  "FIN_WAIT2",
-  "TIME_WAIT",
-  "CLOSE",
-  "CLOSE_WAIT",
-  "LAST_ACK",
-  "LISTEN",
-  "CLOSING",
-  "SYN_RECV", // 0C, NEW_SYN_RECV
-  "CLOSE", // 0D, BOUND_INACTIVE
-];
+/** The kernel numbers the states in the order of TCP_STATES, and adds 0C, NEW_SYN_RECV, and 0D, BOUND_INACTIVE. */
+const CODES: readonly TcpState[] = [...TCP_STATES, "SYN_RECV", "CLOSE"];
 
 /** The state of a code in /proc/net/tcp, 1 to 13 (include/net/tcp_states.h). */
 export function stateOfCode(code: number): TcpState | undefined {
