@@ -1,6 +1,7 @@
 /**
  * samples: the socket table, looked at again and again while a recording runs, and what it said compared with what the packets say.
  */
+import { TIME_WAIT_MS } from "../kernel/ports.ts";
 import type { SocketRecord, TcpState } from "../sockets/record.ts";
 import { plain } from "./endpoints.ts";
 import type { Conversation } from "./conversations.ts";
@@ -97,8 +98,7 @@ export function compare(
   };
 }
 
-/** TIME_WAIT lasts 60 s on Linux, whatever is configured: TCP_TIMEWAIT_LEN in include/net/tcp.h. */
-export const TIME_WAIT_NS = 60_000_000_000n;
+const TIME_WAIT_NS = BigInt(TIME_WAIT_MS) * 1_000_000n;
 
 /** When the socket in TIME_WAIT left the table, and whose it was; undefined when it was still there at the end, or never. */
 export function timeWaitEnd(
