@@ -6,7 +6,7 @@
  * without one they are told by shape.
  */
 import { colonEndpoint, familyOf, looksLikeEndpoint, truncated } from "./endpoint.ts";
-import { skipBlanks, wholeNumber, wordsOf } from "./lines.ts";
+import { skipBlanks, skipWord, wholeNumber, wordsOf } from "./lines.ts";
 import { ParseError } from "./parse-error.ts";
 import { SKIP, type Format, type Reader, type Sink } from "./reader.ts";
 import type { Endpoint, Owner, SocketRecord, TcpState, Timer } from "./record.ts";
@@ -33,11 +33,9 @@ const PROTOCOLS: ReadonlyMap<string, "tcp" | "udp" | "other"> = new Map([
   ["tcp6", "tcp"],
   ["udp", "udp"],
   ["udp6", "udp"],
-  ...[
-    ..."unix raw raw6 icmp icmp6 sctp udplite udpl udplite6 udpl6 ax25 ipx bluetooth x25 netrom rose".split(
-      " ",
-    ),
-  ].map((word) => [word, "other"] as const),
+  ..."unix raw raw6 icmp icmp6 sctp udplite udpl udplite6 udpl6 ax25 ipx bluetooth x25 netrom rose"
+    .split(" ")
+    .map((word) => [word, "other"] as const),
 ]);
 /** net-tools cuts an address so that address, colon and port fill this width; busybox cuts the whole. */
 const ENDPOINT_WIDTH = 23;
@@ -181,8 +179,7 @@ function endpointOf(word: string): Endpoint | undefined {
 function restOf(text: string, count: number): string {
   let at = skipBlanks(text, 0, text.length);
   for (let word = 0; word < count; word += 1) {
-    while (at < text.length && text.charCodeAt(at) !== 32 && text.charCodeAt(at) !== 9) at += 1;
-    at = skipBlanks(text, at, text.length);
+    at = skipBlanks(text, skipWord(text, at, text.length), text.length);
   }
   return text.slice(at);
 }

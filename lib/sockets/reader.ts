@@ -54,9 +54,9 @@ export type Format = {
   readonly tool: string;
   /** One line for the refusal message and the reference. */
   readonly about: string;
-  /** Is this line a header or a row of this format, and of no other? */
   /** Does one table have several headers, one for each section? Default false. */
   readonly hasSections?: boolean;
+  /** Is this line a header or a row of this format, and of no other? */
   readonly recognises: (line: string) => boolean;
   readonly open: (sink: Sink, options: ParseOptions) => Reader;
 };
