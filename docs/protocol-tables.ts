@@ -71,7 +71,8 @@ const EVENT_ROWS: Readonly<Record<ServerEvent["event"], string>> = {
     "`client`, `reason` (a code that closes, `peer`, `cut` within a message, or `lost` with `errno`), `duration_ms`, `messages`, `bytes_in`, `bytes_out`",
   tls_error: "`client`, `message`: a handshake has failed",
   dropped: "`client`: closed without a word, there were too many",
-  accept_error: "`errno`: the kernel could not hand over a connection",
+  accept_error:
+    "`errno`: a connection could not be accepted; never on Linux, where libuv tells nobody, and closes what finds no descriptor",
   shutdown: "`clients`",
 };
 

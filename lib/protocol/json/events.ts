@@ -32,7 +32,7 @@ export type ServerEvent =
       readonly message: string;
     }
   | { readonly event: "tls_error"; readonly client: string; readonly message: string }
-  /** The kernel could not hand over a connection. */
+  /** accept(2) has failed. Never on Linux: libuv tells nobody (uv__server_io() in its src/unix/stream.c). */
   | { readonly event: "accept_error"; readonly errno: string }
   /** Too many to refuse each politely. */
   | { readonly event: "dropped"; readonly client: string }

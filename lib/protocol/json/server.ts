@@ -258,7 +258,7 @@ function listening(
     server.once("error", reject);
     server.listen({ host: "127.0.0.1", ...where }, () => {
       server.off("error", reject);
-      // What goes wrong while accepting (EMFILE and the like) is the kernel's news, not a reason to end.
+      // What goes wrong while accepting is news, where there is any, and not a reason to end.
       server.on("error", ({ code, message }: NodeJS.ErrnoException) =>
         onEvent?.({ event: "accept_error", errno: code ?? message }),
       );
