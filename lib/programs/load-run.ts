@@ -7,7 +7,7 @@
  * instant at which it was due, whether it could be sent then or not.
  */
 import { once } from "node:events";
-import { createHistogram, performance, type RecordableHistogram } from "node:perf_hooks";
+import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
 import { setTimeout as pause } from "node:timers/promises";
 import {
   prepare,

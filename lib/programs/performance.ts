@@ -3,7 +3,6 @@
  *
  * A connection that is lost is not opened again; when none is left the run ends.
  */
-import { performance } from "node:perf_hooks";
 import { setTimeout as pause } from "node:timers/promises";
 import { NeedsError } from "../kernel/errors.ts";
 import type { ClientConnection } from "../protocol/json/client-connection.ts";

@@ -10,6 +10,7 @@
  * together. Requests that wait for a connection keep their deadlines. What was under way when it was lost is rejected, not repeated.
  */
 import { EventEmitter, once } from "node:events";
+import { setTimeout as pause } from "node:timers/promises";
 import {
   BrokenCircuitError,
   circuitBreaker,
@@ -180,7 +181,7 @@ export class JsonClient extends EventEmitter<ClientEvents> implements AsyncDispo
     const delayMs = backoffMs(this.#tries - 1, this.#delays);
     const error = this.#failure ?? new ClientError("CONNECTION_CLOSED");
     this.emit("reconnecting", { attempt: this.#tries, delayMs, error });
-    await pause(delayMs, this.#closed.signal);
+    await pause(delayMs, undefined, { signal: this.#closed.signal }).catch(() => undefined);
   }
 
   #listen(connection: ClientConnection): void {
@@ -233,18 +234,4 @@ function withDeadline<T>(promise: Promise<T>, limitMs: number): Promise<T> {
     timer = setTimeout(() => reject(new ClientError("REQUEST_TIMEOUT", "no connection")), limitMs);
   });
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
-}
-
-/** Waits, or is woken by the signal. */
-function pause(delayMs: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, delayMs);
-    signal.addEventListener("abort", done);
-    if (signal.aborted) done();
-  });
 }
