@@ -8,7 +8,7 @@ import type { Measured, MeasuredGrowth } from "./measure.ts";
 import type { Spread } from "./statistics.ts";
 
 /** A figure with its unit. */
-export function figure(value: number, unit: Unit): string {
+function figure(value: number, unit: Unit): string {
   switch (unit) {
     case "1/s":
       return `${count(Math.round(value))}/s`;
@@ -24,7 +24,7 @@ export function figure(value: number, unit: Unit): string {
 }
 
 /** The median, and in brackets from where to where the runs went. */
-export function spreadText({ median, min, max }: Spread, unit: Unit): string {
+function spreadText({ median, min, max }: Spread, unit: Unit): string {
   const text = figure(median, unit);
   return min === max ? text : `${text} (${figure(min, unit)} to ${figure(max, unit)})`;
 }

@@ -225,7 +225,7 @@ function printVersion(io: Io): number {
 }
 
 /** The version in package.json, found upwards from here: sources and dist lie at different depths. */
-export function packageVersion(): string {
+function packageVersion(): string {
   for (const up of ["../..", "../../.."]) {
     try {
       const text = readFileSync(new URL(`${up}/package.json`, import.meta.url), "utf8");

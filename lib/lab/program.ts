@@ -18,11 +18,6 @@ export type ProgramOptions = {
   readonly env?: Readonly<Record<string, string>>;
 };
 
-/** The command line of an executable. */
-export function programCommand(name: ProgramName): readonly string[] {
-  return builtCommand(`cmd/${name}`);
-}
-
 /** The command line of a part of this room that runs as a program of its own. */
 export function partCommand(name: "arm-main" | "shell-main"): readonly string[] {
   return builtCommand(`lib/lab/${name}`);
@@ -47,7 +42,7 @@ export function startProgram(
   flags: readonly string[],
   options: ProgramOptions = {},
 ): Running {
-  const argv = [...(options.through ?? []), ...programCommand(name), ...flags, "--json"];
+  const argv = [...(options.through ?? []), ...builtCommand(`cmd/${name}`), ...flags, "--json"];
   const [file = "", ...args] = diesWithParent(argv);
   const child = execa(file, args, {
     reject: false,

@@ -31,7 +31,7 @@ function widthsFor(columns: number): Widths {
 }
 
 /** The timeline as a table, `columns` wide: at least 72, at most 124. */
-export function traceTable(timeline: Timeline, columns: number, paint: ChalkInstance): string {
+function traceTable(timeline: Timeline, columns: number, paint: ChalkInstance): string {
   const widths = widthsFor(columns);
   const { rows, zeroNs } = timeline;
   const titles = ["ms", "client", "on the wire", "server", "client is", "server is"];

@@ -2,12 +2,12 @@
 import { PROTOCOL_ERRORS, type ProtocolErrorCode } from "./errors.ts";
 
 /** Upper bounds of the buckets for message sizes, in bytes; one more holds the rest. */
-export const SIZE_BUCKETS = [64, 256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576] as const;
+const SIZE_BUCKETS = [64, 256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576] as const;
 /**
  * Upper bounds of the buckets, in milliseconds, for the time from a chunk's arrival to its answers' departure; where a handler answers
  * later, for the time that it takes.
  */
-export const TIME_BUCKETS_MS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 100, 1_000] as const;
+const TIME_BUCKETS_MS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 100, 1_000] as const;
 
 /** How often a value fell between two bounds, and the sum of all values. */
 export class Histogram {

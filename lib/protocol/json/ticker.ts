@@ -1,7 +1,7 @@
 /** ticker: one timer for everything that has a deadline, instead of one for each. It runs only while somebody wants it. */
 
 /** Deadlines are kept to this. */
-export const TICK_MS = 20;
+const TICK_MS = 20;
 
 const wanted = new Set<(nowMs: number) => void>();
 let timer: NodeJS.Timeout | undefined;
