@@ -295,6 +295,7 @@ describe.skipIf(isMissing)("trace", () => {
     [["--", "no-such-command"], "there is no command no-such-command"],
     [["--pid", "2147483647"], "there is no process 2147483647"],
     [["fds"], "needs one PID"],
+    [["fds", "0x10"], 'needs one PID, got "0x10"'],
     [["fds", "2147483647"], "there is no process 2147483647"],
   ])("refuses %j with exit code 2: %s", async (flags, message) => {
     const { code, stdout, stderr } = await run("trace", flags);

@@ -122,9 +122,9 @@ const fds = command({
   words: "PID",
   examples: [["trace fds 4711", "listening and connection sockets told apart"]],
   run: async ({ json }, io, [word, another]) => {
-    const pid = Number(word);
-    if (another !== undefined || !Number.isInteger(pid) || pid < 1)
+    if (another !== undefined || !/^[1-9]\d*$/.test(word ?? ""))
       throw new UsageError(`trace fds needs one PID, got ${JSON.stringify(another ?? word ?? "")}`);
+    const pid = Number(word);
     const [{ kernelObjects }, report, { theme }] = await Promise.all([
       import("../lib/trace/kernel-objects.ts"),
       import("../lib/report/trace-fds.ts"),
