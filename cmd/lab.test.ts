@@ -391,6 +391,15 @@ describe("lab shell", () => {
     expect(stderr).toContain("no-such-command");
   });
 
+  it("takes an empty SHELL for none", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const { code, stdout } = await run("lab", ["shell", "--alone"], {
+      env: { SHELL: "" },
+      input: "echo 23\n",
+    });
+    expect({ code, stdout }).toEqual({ code: 0, stdout: "23\n" });
+  });
+
   it("leaves the command's own flags alone", async (test) => {
     test.skip(cannotSandbox !== undefined, cannotSandbox);
     const words = ["shell", "--alone", "--", "echo", "--alone=never", "--no-path", "--", "--_"];

@@ -67,7 +67,8 @@ export function exitCodeOf(child: { exitCode?: number; signal?: NodeJS.Signals }
 }
 
 function userShell(): string {
-  return process.env["SHELL"] ?? "/bin/sh";
+  const shell = process.env["SHELL"] ?? "";
+  return shell === "" ? "/bin/sh" : shell;
 }
 
 /** The folder where our programs go by short names (`server`, `bomb`), where there is one: in a clone that was built. */
