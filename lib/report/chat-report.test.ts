@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { chatText, safe } from "./chat-report.ts";
+import { chatText } from "./chat-report.ts";
+import { safe } from "./format.ts";
 import { demoStep } from "./demo-report.ts";
 import { theme } from "./lab-report.ts";
 

@@ -2,7 +2,7 @@
 import type { ChalkInstance } from "chalk";
 import type { ChatEvent } from "../programs/interactive.ts";
 import type { Message } from "../protocol/json/messages.ts";
-import { ms, wrapped } from "./format.ts";
+import { ms, safe, wrapped } from "./format.ts";
 
 /** One event as text. What comes from others cannot move the cursor, change colours or forge a line. */
 export function chatText(event: ChatEvent, paint: ChalkInstance): string {
@@ -31,14 +31,6 @@ export function chatText(event: ChatEvent, paint: ChalkInstance): string {
 /** What stands at the top. */
 export function chatOpening(address: string): string {
   return `connected to ${address}. /help for help; anything else is sent as text`;
-}
-
-/** Control characters, those of terminals included, as they are written in JSON; and no character that turns text around. */
-export function safe(text: string): string {
-  return text.replaceAll(
-    /[\p{Cc}\u200E\u200F\u2028-\u202E\u2066-\u2069]/gu,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
 }
 
 function withCode(error: Error & { code?: string }): string {

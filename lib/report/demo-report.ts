@@ -1,8 +1,7 @@
 /** demo-report: a step of the demo as text. */
 import type { ChalkInstance } from "chalk";
 import type { DemoStep } from "../programs/demo.ts";
-import { safe } from "./chat-report.ts";
-import { wrapped } from "./format.ts";
+import { safe, wrapped } from "./format.ts";
 
 const COLUMNS = 80;
 /** A message may be a mebibyte. */

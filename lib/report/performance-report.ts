@@ -1,6 +1,5 @@
 /** performance-report: throughput and latencies, and what they do not say. */
-import { bytes, count, ms, wrapped } from "./format.ts";
-import { safe } from "./chat-report.ts";
+import { bytes, count, ms, safe, wrapped } from "./format.ts";
 import type { Load, LoadProgress } from "../programs/load-run.ts";
 import type { PerformanceResult } from "../programs/performance.ts";
 

@@ -104,6 +104,12 @@ describe("groupsTable by address", () => {
     expect(text).toMatch(/ESTABLISHED=1,[^]*FIN_WAIT2=2,[^]*TIME_WAIT=4,[^]*CLOSE_WAIT=3/);
     for (const line of text.split("\n")) expect(line.length).toBeLessThanOrEqual(80);
   });
+
+  it("lets no name of a process reach the terminal as anything but text", () => {
+    const group = { key: "\u001B[2Jred\n (4711)", counts, total: 19 };
+    const text = groupsTable([group], { by: "process", color: false });
+    expect(text).toMatch(/^\\u001b\[2Jred\\u000a \(4711\) +19 /m);
+  });
 });
 
 describe("compactCounts", () => {

@@ -6,6 +6,7 @@ import type { Look } from "../sockets/look.ts";
 import type { Tally } from "../sockets/reading.ts";
 import type { Reconciliation } from "../sockets/reconcile.ts";
 import { TCP_STATES, totalOf, type StateCounts, type TcpState } from "../sockets/record.ts";
+import { safe } from "./format.ts";
 import { PLAIN_TABLE } from "./plain-table.ts";
 
 /** What the table shows. */
@@ -98,12 +99,14 @@ export function groupsTable(
   { by, color }: TableOptions & { readonly by: string },
 ): string {
   const chalk = painter(color);
-  const rows = groups.map(({ key, total, counts }) => [
-    chalk.bold(key),
+  // Names of processes are foreign text: any character may be in them.
+  const keys = groups.map((group) => safe(group.key));
+  const rows = groups.map(({ total, counts }, index) => [
+    chalk.bold(keys[index]),
     right(String(total)),
     compactCounts(counts).replaceAll(" ", ", "),
   ]);
-  const longest = Math.max(...groups.map(({ key }) => key.length), MIN_KEY);
+  const longest = Math.max(...keys.map((key) => key.length), MIN_KEY);
   const key = Math.min(longest, MAX_KEY);
   const widths = [key, COUNT_COLUMN, WIDTH - 2 * GAP - key - COUNT_COLUMN];
   return trimmed(tableOf([[by.toUpperCase(), right("COUNT"), "STATES"], ...rows], widths));
@@ -117,7 +120,7 @@ export function accountTable({ lines, rows, skippedByReason }: Tally): string {
       [
         [right("LINES"), "WHAT BECAME OF THEM"],
         [right(String(rows)), "sockets"],
-        ...skipped.map(([reason, count]) => [right(String(count)), `skipped: ${reason}`]),
+        ...skipped.map(([reason, count]) => [right(String(count)), `skipped: ${safe(reason)}`]),
         [right(String(lines)), "in all"],
       ],
       [8, 70],
@@ -197,7 +200,7 @@ function trimmed(text: string): string {
 function wrapped(text: string): string[] {
   const lines: string[] = [];
   let line = "";
-  for (const long of text.split(/\s+/)) {
+  for (const long of text.split(/\s+/).map(safe)) {
     const word = long.length > WIDTH - 2 ? `${long.slice(0, WIDTH - 3)}…` : long;
     if (line !== "" && line.length + 1 + word.length > WIDTH) {
       lines.push(line);

@@ -2,7 +2,7 @@
 import type { ChalkInstance } from "chalk";
 import type { KernelObjects, SocketDescriptor } from "../trace/kernel-objects.ts";
 import type { Endpoint } from "../sockets/record.ts";
-import { bytes, count, wrapped } from "./format.ts";
+import { bytes, count, safe, wrapped } from "./format.ts";
 
 /** One block for each socket, then a line about the rest. At most 80 columns. */
 export function kernelObjectsReport(objects: KernelObjects, paint: ChalkInstance): string {
@@ -10,7 +10,7 @@ export function kernelObjectsReport(objects: KernelObjects, paint: ChalkInstance
   const rest = Object.entries(others).map(([kind, fds]) => `${kind} ${fds.join(" ")}`);
   const all = sockets.length + Object.values(others).flat().length;
   return [
-    wrapped(`pid ${pid}: ${shortened(command)}`),
+    wrapped(`pid ${pid}: ${safe(shortened(command))}`),
     wrapped(
       `${count(all)} descriptors, ${count(sockets.length)} of them sockets of TCP or UDP; table: ${source}`,
     ),
