@@ -77,8 +77,9 @@ function timerText({
   return `${name}, ${(remainingMs / 1_000).toFixed(1)} s to go${retransmits === 0 ? "" : `, ${retransmits} tries so far`}`;
 }
 
-function endText({ address, port }: Endpoint): string {
-  return `${address.includes(":") ? `[${address}]` : address}:${port ?? "*"}`;
+function endText({ address, port, zone }: Endpoint): string {
+  const whole = zone === undefined ? address : `${address}%${zone}`;
+  return `${address.includes(":") ? `[${whole}]` : whole}:${port ?? "*"}`;
 }
 
 /** The same as data, version 1. */
