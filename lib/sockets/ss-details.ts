@@ -55,6 +55,36 @@ export function readDetails(text: string, details: Details = { owners: [] }): De
   return details;
 }
 
+/** A process may have a line break in its name, and ss prints it: how the line begins that the rest of the name is on. */
+export const NAME_END = /^[^"]*",(?:pid=)?\d+,[^()"]*\)/;
+
+/** The details of one row, line by line: a list of owners that breaks off in a name goes on in the next one. */
+export class RowDetails {
+  #details: Details | undefined;
+  /** Lines that are still to be read: their list has no end yet. */
+  #brokenOff: string[] = [];
+
+  /** The words behind the addresses of the row, or a line below it. */
+  add(text: string): void {
+    const list = this.#brokenOff.length > 0 ? 0 : text.lastIndexOf("users:((");
+    this.#brokenOff.push(text);
+    if (list < 0 || text.includes("))", list)) this.#read();
+  }
+
+  /** All of them, if there are any; the next ones are another row's. */
+  take(): Details | undefined {
+    if (this.#brokenOff.length > 0) this.#read();
+    const details = this.#details;
+    this.#details = undefined;
+    return details;
+  }
+
+  #read(): void {
+    this.#details = readDetails(this.#brokenOff.join("\n"), this.#details);
+    this.#brokenOff = [];
+  }
+}
+
 /** An item ends at a blank, but `users:(("a b",pid=1,fd=2))` ends at its closing brackets. */
 function itemEnd(text: string, start: number): number {
   if (!text.startsWith("users:((", start)) return skipWord(text, start, text.length);

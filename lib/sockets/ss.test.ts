@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { ParseError } from "./parse-error.ts";
 import { readTimer, readUsers } from "./ss-details.ts";
+import { countSockets } from "./parse.ts";
 import { parseSs } from "./ss.ts";
 
 describe("parseSs", () => {
@@ -169,6 +170,28 @@ ESTAB    0         0                127.0.0.1:55494          127.0.0.1:30013
   ])("reads the endpoint %s", (word, local, family) => {
     const [record] = parseSs(`LISTEN 0 128 ${word} *:*\n`).records;
     expect(record).toMatchObject({ local, family });
+  });
+
+  it("gives a process with a line break in its name all of it, and loses no row for that", () => {
+    const text = `State Recv-Q Send-Q Local Address:Port Peer Address:Port Process
+LISTEN 0 5 127.0.0.1:7102 0.0.0.0:* users:(("new
+line",pid=4481,fd=3),("new
+line",pid=4482,fd=3)) ino:23
+LISTEN 0 5 127.0.0.1:7101 0.0.0.0:* users:(("cut o
+LISTEN 0 5 127.0.0.1:7100 0.0.0.0:* users:(("a b",pid=4479,fd=3))
+`;
+    const { records, rows, lines, skipped } = parseSs(text);
+    expect(records.map(({ owners }) => owners)).toEqual([
+      [
+        { name: "new\nline", pid: 4481, fd: 3 },
+        { name: "new\nline", pid: 4482, fd: 3 },
+      ],
+      [],
+      [{ name: "a b", pid: 4479, fd: 3 }],
+    ]);
+    expect(records[0]).toMatchObject({ inode: 23 });
+    expect(rows + skipped.length).toBe(lines);
+    expect(countSockets(text).counts.LISTEN).toBe(3);
   });
 
   it("refuses a row with an unknown state, quoting it", () => {

@@ -19,7 +19,7 @@ import {
   type Sink,
 } from "./reader.ts";
 import type { Endpoint, SocketRecord, TcpState } from "./record.ts";
-import { readDetails, type Details } from "./ss-details.ts";
+import { NAME_END, RowDetails } from "./ss-details.ts";
 import { PlainRow } from "./ss-plain.ts";
 import { Wildcards } from "./ss-wildcard.ts";
 import { stateNamed } from "./state-names.ts";
@@ -67,7 +67,7 @@ class SsReader implements Reader {
   readonly #sink: Sink;
   /** The row that details on the next lines belong to, and those seen so far. */
   #pending: SocketRecord | undefined;
-  #details: Details | undefined;
+  readonly #details = new RowDetails();
   /** How long those are, all lines together. */
   #detailCharacters = 0;
   #afterRow: "none" | "record" | "skipped" = "none";
@@ -89,8 +89,12 @@ class SsReader implements Reader {
       this.#continuation(text, number);
       return;
     }
-    this.#flush();
     const lead = leadOf(text, start);
+    if (lead === undefined && NAME_END.test(text)) {
+      this.#continuation(text, number);
+      return;
+    }
+    this.#flush();
     if (lead === undefined) this.#noRow(text, number);
     else if (lead.protocol === "other")
       this.#skipRow(`${lead.netid ?? ""}: ${SKIP.other}`, text, number);
@@ -165,7 +169,7 @@ class SsReader implements Reader {
       line: number,
     };
     this.#afterRow = "record";
-    if (at < end) this.#details = readDetails(text.slice(at), this.#details);
+    if (at < end) this.#details.add(text.slice(at));
   }
 
   #continuation(text: string, number: number): void {
@@ -177,7 +181,7 @@ class SsReader implements Reader {
       this.#detailCharacters += text.length;
       if (this.#detailCharacters > MAX_DETAIL_CHARACTERS)
         refuse("more than 1 MiB of details for one socket", text, number);
-      this.#details = readDetails(text, this.#details);
+      this.#details.add(text);
     }
     this.#sink.skip(number, SKIP.details, text);
   }
@@ -210,11 +214,9 @@ class SsReader implements Reader {
 
   #flush(): void {
     if (this.#pending === undefined) return;
-    this.#wildcards.push(
-      this.#details === undefined ? this.#pending : { ...this.#pending, ...this.#details },
-    );
+    const details = this.#details.take();
+    this.#wildcards.push(details === undefined ? this.#pending : { ...this.#pending, ...details });
     this.#pending = undefined;
-    this.#details = undefined;
     this.#detailCharacters = 0;
   }
 }
