@@ -1,11 +1,12 @@
 import { closeSync, openSync } from "node:fs";
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import {
   descriptorLimit,
   freeDescriptors,
   openDescriptors,
   parseLimit,
   processStatus,
+  processTrouble,
 } from "./process.ts";
 import { openProcFile } from "./procfile.ts";
 
@@ -35,6 +36,23 @@ describe("openDescriptors", () => {
     expect(room - freeDescriptors("self", soft)).toBe(23);
     opened.forEach((descriptor) => closeSync(descriptor));
     expect(openDescriptors()).toBe(before);
+  });
+});
+
+describe("processTrouble", () => {
+  const gone = Object.assign(new Error("no such file or directory"), { code: "ENOENT" });
+  const signals = vi.spyOn(process, "kill");
+  afterEach(() => void signals.mockReset());
+
+  it.each([
+    ["ESRCH", "there is no process 4711"],
+    ["EPERM", "process 4711 belongs to somebody else; try as root, or as its user"],
+  ])("knows by a signal that answers %s whether /proc hides a process: %s", (code, message) => {
+    signals.mockImplementation(() => {
+      throw Object.assign(new Error(code), { code });
+    });
+    expect(processTrouble(4711, gone)).toMatchObject({ message });
+    expect(signals.mock.calls).toEqual([[4711, 0]]);
   });
 });
 

@@ -119,10 +119,20 @@ export function signalled(pid: number, signal: NodeJS.Signals): void {
 /** Why a process could not be looked into, for its user; what is none of these comes back as it is. */
 export function processTrouble(pid: number, error: unknown): unknown {
   const { code } = error as NodeJS.ErrnoException;
-  if (code === "ENOENT") return new NeedsError(`there is no process ${pid}`);
-  if (code === "EACCES")
+  if (code === "ENOENT" && !isHidden(pid)) return new NeedsError(`there is no process ${pid}`);
+  if (code === "EACCES" || code === "ENOENT")
     return new NeedsError(`process ${pid} belongs to somebody else; try as root, or as its user`);
   return error;
+}
+
+/** Where /proc is mounted with hidepid a process of somebody else has no folder in it, but no signal may be sent to it either. */
+function isHidden(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+  return false;
 }
 
 /** The process that has a socket open, by the socket's inode; undefined when it is not visible to this user. */
