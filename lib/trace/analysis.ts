@@ -2,7 +2,7 @@
 import { checksFor } from "./checks.ts";
 import type { Check } from "./view.ts";
 import { clockBounds, type ClockBounds } from "./clock.ts";
-import { gather, type Gathered } from "./conversations.ts";
+import { gather, ownFirst, type Gathered } from "./conversations.ts";
 import { socketCalls, type SocketCall } from "./descriptors.ts";
 import type { Recording, Traced } from "./order.ts";
 import { compare, type Comparison } from "./samples.ts";
@@ -47,7 +47,8 @@ export function analyse(recording: Recording, scenario?: ScenarioName, focus = 0
   const calls = recording.traced.map(({ strace }, source) =>
     socketCalls(parseStrace(strace).calls, source),
   );
-  const conversations = gather(packets, calls.flat());
+  const found = gather(packets, calls.flat());
+  const conversations = scenario === undefined ? ownFirst(found, calls.flat()) : found;
   const isLast = scenario !== undefined && SCENARIOS[scenario].focus === "last";
   const shown = isLast ? conversations.at(-1) : conversations[focus];
   const timeline = shown === undefined ? undefined : timelineOf(shown, recording.samples);

@@ -42,6 +42,19 @@ export function gather(packets: readonly Packet[], calls: readonly SocketCall[])
   });
 }
 
+/** Those that the traced programs had a part in come first: in a network with strangers the others are theirs. */
+export function ownFirst(found: readonly Gathered[], calls: readonly SocketCall[]): Gathered[] {
+  const own = new Set(
+    calls.flatMap(({ life: { protocol, local, remote }, peer }) => {
+      const other = remote ?? peer;
+      return local === undefined || other === undefined ? [] : [pairKey(protocol, local, other)];
+    }),
+  );
+  const isOwn = ({ protocol, client, server }: Gathered): boolean =>
+    own.has(pairKey(protocol, client, server));
+  return [...found.filter(isOwn), ...found.filter((one) => !isOwn(one))];
+}
+
 function callsOf(
   conversation: Conversation,
   calls: readonly SocketCall[],
