@@ -148,6 +148,7 @@ async function orderOf(
   const { pid, here, scenario, connections, wait } = values;
   if (pid !== undefined && argv.length > 0)
     throw new UsageError("--pid and a command exclude each other");
+  refuseIdle(values, pid !== undefined ? "--pid" : argv.length > 0 ? "a command" : "a scenario");
   if (pid !== undefined) return { kind: "attach", pid, forMs: values["for-ms"], rung: "here" };
   if (here && argv.length === 0)
     throw new UsageError("--here needs a command: trace --here -- COMMAND");
@@ -159,6 +160,21 @@ async function orderOf(
   const rung = here ? "here" : await findRung();
   if (argv.length > 0) return { kind: "command", argv, rung };
   return { kind: "scenario", name: scenario, connections, wait, rung };
+}
+
+/** Flags without a meaning. */
+const IDLE = {
+  "--pid": ["scenario", "connections", "wait", "here"],
+  "a command": ["scenario", "connections", "wait", "for-ms"],
+  "a scenario": ["for-ms"],
+} as const;
+
+/** A flag that would have no effect is a mistake of its user's. */
+function refuseIdle(values: Values<typeof flags>, what: keyof typeof IDLE): void {
+  const idle = IDLE[what].find((name) => values[name] !== flags[name].default);
+  if (idle !== undefined) throw new UsageError(`--${idle} has no meaning with ${what}; see --help`);
+  if (values.json && values.mermaid)
+    throw new UsageError("--json and --mermaid exclude each other");
 }
 
 type TimelineOrder = Exclude<Order, { readonly kind: "latency" }>;
