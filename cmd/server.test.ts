@@ -227,6 +227,15 @@ describe("server", () => {
     expect(stderr).toContain(reason);
   });
 
+  it("says so when the folder in which it was started is gone", async () => {
+    const script = 'cd "$(mktemp -d)" && rmdir "$PWD" && exec "$@"';
+    const { code, stderr } = await run("server", [], { through: ["sh", "-c", script, "sh"] });
+    expect(code).toBe(2);
+    expect(stderr).toBe(
+      "server: the folder in which this was started is no longer there; cd to another one\n",
+    );
+  });
+
   it("refuses a bad PORT from the environment by name", async () => {
     const { code, stderr } = await run("server", [], { env: { PORT: "http" } });
     expect(code).toBe(2);

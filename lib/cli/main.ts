@@ -242,7 +242,11 @@ function packageVersion(): string {
  * are the user's to act on: 2. Anything else is a defect of ours and shows its stack: 70.
  */
 function explain(name: string, error: unknown, io: Io): number {
-  const { code, message, stack } = error as NodeJS.ErrnoException;
+  const { code, message, stack, syscall } = error as NodeJS.ErrnoException;
+  if (syscall === "uv_cwd") {
+    io.err(`${name}: the folder in which this was started is no longer there; cd to another one`);
+    return 2;
+  }
   if (typeof code === "string" && /^(TFL_|E[A-Z0-9]+$|EAI_)/.test(code)) {
     io.err(`${name}: ${message}${message.includes(code) ? "" : ` [${code}]`}`);
     return 2;
