@@ -78,6 +78,7 @@ describe("lab list and explain", () => {
   it.each([
     [["run", "no-such-lab"], 'there is no lab "no-such-lab"; there are: '],
     [["run"], "needs names of labs"],
+    [["run", "--all", "ulimit"], "--all runs every lab: it takes no names"],
     [["frobnicate"], "unknown command"],
     [["run", "ulimit", "--soft", "few"], "--soft: expected a whole number"],
     [["run", "port-in-use", "--ports", "23"], "--ports: expected a multiple of 2 from 2 to 2000"],

@@ -126,6 +126,8 @@ const run = command({
   run: (values, io, words, params) => {
     if (words.length === 0 && !values.all)
       throw new UsageError("lab run needs names of labs, tags, or --all; lab list shows them");
+    if (words.length > 0 && values.all)
+      throw new UsageError("--all runs every lab: it takes no names; see --help");
     return runThem(values, io, values.all ? [] : words, params as Record<string, number>);
   },
 });
