@@ -392,6 +392,12 @@ describe("lab shell", () => {
     expect(stderr).toContain("no-such-command");
   });
 
+  it("looks where the system looks when there is no PATH", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const words = ["shell", "--alone", "--", "echo", "23"];
+    expect((await run("lab", words, { through: ["env", "-u", "PATH"] })).stdout).toBe("23\n");
+  });
+
   it("takes an empty SHELL for none", async (test) => {
     test.skip(cannotSandbox !== undefined, cannotSandbox);
     const { code, stdout } = await run("lab", ["shell", "--alone"], {

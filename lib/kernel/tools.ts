@@ -6,9 +6,12 @@ import { NeedsError } from "./errors.ts";
 /** Where nft, ip, tc and sysctl lie. Debian leaves these folders out of an ordinary user's PATH; in a sandbox such a user may call them. */
 const SYSTEM_FOLDERS = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
+/** Where execvp(3) looks when there is no PATH, as under `env -i`. */
+const WITHOUT_PATH = "/bin:/usr/bin";
+
 /** The PATH of this process, and behind it the system's folders that it lacks. */
 export function searchPath(): string {
-  const folders = (process.env["PATH"] ?? "").split(delimiter);
+  const folders = (process.env["PATH"] ?? WITHOUT_PATH).split(delimiter);
   return [...new Set([...folders, ...SYSTEM_FOLDERS])].join(delimiter);
 }
 
