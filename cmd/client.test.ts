@@ -41,11 +41,12 @@ describe("client", () => {
     expect(lastJson(await server.finished)).toMatchObject({ accepted: 23 });
   });
 
-  it("names the errno when nobody listens, and exits with 1", async () => {
+  it("names the errno when nobody listens, says what next, and exits with 1", async () => {
     const port = await freePort();
     const { code, stdout } = await run("client", ["--port", `${port}`]);
     expect(code).toBe(1);
     expect(stdout).toContain(`ECONNREFUSED 1 (the first: connect ECONNREFUSED 127.0.0.1:${port})`);
+    expect(stdout).toContain("nobody listens there. Start a server: make server");
   });
 
   it("says that the server closed first", async () => {

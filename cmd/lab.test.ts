@@ -84,6 +84,7 @@ describe("lab list and explain", () => {
     [["run", "port-in-use", "--ports", "23"], "--ports: expected a multiple of 2 from 2 to 2000"],
     [["run", "ports", "--ports", "1001"], "--ports: expected a multiple of 2"],
     [["run", "reset-close", "--kib", "1"], "--kib: expected a whole number from 128 to 1024"],
+    [["run", "multiplex", "--limit", "63"], "expected a whole number from 64 to 4096"],
     [["run", "fd-leak", "--limit", "30"], "expected a whole number from 64 to 256"],
     [["run", "ownerless-close-wait", "--clients", "513"], "expected a whole number from 1 to 512"],
     [["run", "inherited-listener", "--clients", "1"], "expected a whole number from 17 to 128"],

@@ -232,7 +232,7 @@ describe("server", () => {
     const { code, stderr } = await run("server", [], { through: ["sh", "-c", script, "sh"] });
     expect(code).toBe(2);
     expect(stderr).toBe(
-      "server: the folder in which this was started is no longer there; cd to another one\n",
+      "server: the folder in which this was started is no longer there; cd to another one [ENOENT]\n",
     );
   });
 

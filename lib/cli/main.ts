@@ -244,7 +244,9 @@ function packageVersion(): string {
 function explain(name: string, error: unknown, io: Io): number {
   const { code, message, stack, syscall } = error as NodeJS.ErrnoException;
   if (syscall === "uv_cwd") {
-    io.err(`${name}: the folder in which this was started is no longer there; cd to another one`);
+    io.err(
+      `${name}: the folder in which this was started is no longer there; cd to another one [${code}]`,
+    );
     return 2;
   }
   if (typeof code === "string" && /^(TFL_|E[A-Z0-9]+$|EAI_)/.test(code)) {

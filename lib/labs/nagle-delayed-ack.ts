@@ -155,7 +155,7 @@ export default defineLab({
   name: "nagle-delayed-ack",
   summary: "a request in two small writes takes 40 ms: Nagle waits for a delayed ACK",
   tags: ["data"],
-  params: { requests: [29, "requests, one after the other", [23, 1_000]] },
+  params: { requests: [29, "requests, one after the other", [23, 300]] },
   story: {
     see: "Each request takes 40 ms and more, while the machine is idle; written at once it takes a tenth of one.",
     why:

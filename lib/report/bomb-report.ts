@@ -6,7 +6,7 @@ import type { Percentiles } from "../protocol/percentiles.ts";
 import type { StateCounts } from "../sockets/record.ts";
 import { count, ms, wrapped } from "./format.ts";
 import { PLAIN_TABLE } from "./plain-table.ts";
-import { failureLines } from "./visits-report.ts";
+import { failureLines, NOBODY_LISTENS } from "./visits-report.ts";
 
 /** What a bomb says before it starts: the prediction, and whether this machine can show the failure at all. */
 export function bombOpening(
@@ -90,8 +90,7 @@ export function bombReport(result: BombResult): string {
 
 /** What would puzzle the reader, with the counter of the kernel that accounts for it. */
 function explanations(result: BombResult): readonly string[] {
-  if (result.failures["ECONNREFUSED"] !== undefined)
-    return ["nobody listens there. Start a server: make server"];
+  if (result.failures["ECONNREFUSED"] !== undefined) return [NOBODY_LISTENS];
   const explain = [moreThanPorts, heldByServer, passedOver, cutOff, overflowed];
   const lines = explain.map((one) => one(result));
   return lines.filter((line) => line !== undefined);

@@ -4,6 +4,9 @@ import type { FailureCounts } from "../protocol/errno.ts";
 import type { VisitsSummary } from "../protocol/visits.ts";
 import { ms, wrapped } from "./format.ts";
 
+/** What ECONNREFUSED means, and what next. */
+export const NOBODY_LISTENS = "nobody listens there. Start a server: make server";
+
 /** Lines such as `connected 23 of 23, echoes 23, left as planned 23`. */
 export function visitsReport(visits: VisitsSummary): string {
   const { connections, connected, echoes, left, peerClosed, interrupted, connectMs } = visits;
@@ -17,6 +20,7 @@ export function visitsReport(visits: VisitsSummary): string {
     ...(peerClosed > 0 ? [`closed by the server before we left: ${peerClosed}`] : []),
     ...(interrupted > 0 ? [`interrupted before they were connected: ${interrupted}`] : []),
     ...failureLines(visits.failures),
+    ...(connected === 0 && visits.failures["ECONNREFUSED"] !== undefined ? [NOBODY_LISTENS] : []),
   ].join("\n");
 }
 
