@@ -6,7 +6,7 @@
  */
 import { foreignFormat } from "./foreign.ts";
 import { ParseError } from "./parse-error.ts";
-import type { Format, ParseOptions, Reader } from "./reader.ts";
+import { SKIP, type Format, type ParseOptions, type Reader } from "./reader.ts";
 import type { CountingSink } from "./sinks.ts";
 
 /** No table begins later than this. */
@@ -167,7 +167,7 @@ export class Feed {
     this.#head = [];
     this.#format = format;
     if (format !== undefined) this.#sink.inspect = this.#inspector(format);
-    this.#sink.repeats = format === undefined || format.hasSections === true ? undefined : 0;
+    this.#sink.unique = format?.hasSections === true ? SKIP.section : SKIP.header;
     this.#reader = format?.open(this.#sink, this.#options);
     this.#reader?.piece?.(this.#piece);
     head.forEach((line, index) => {

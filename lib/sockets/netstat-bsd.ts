@@ -63,7 +63,7 @@ class NetstatBsdReader implements Reader {
     const isInternet =
       (INTERNET.test(text) && !text.includes("Multipath")) || text.startsWith(QUEUES);
     this.#section = isInternet ? undefined : `section: ${text.trim()}`;
-    this.#sink.skip(number, SKIP.prose, text);
+    this.#sink.skip(number, SKIP.section, text);
   }
 
   #row(row: Row): void {

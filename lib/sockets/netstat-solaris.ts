@@ -45,10 +45,10 @@ class NetstatSolarisReader implements Reader {
     else if (isSection !== undefined) {
       this.#open(section);
       this.#family = family === "4" ? 4 : family === "6" ? 6 : undefined;
-      this.#sink.skip(number, SKIP.header, text);
+      this.#sink.skip(number, SKIP.section, text);
     } else if (text.startsWith("Active ")) {
       this.#open(text.trim());
-      this.#sink.skip(number, SKIP.prose, text);
+      this.#sink.skip(number, SKIP.section, text);
     } else if (ANY_HEADER.test(text)) this.#sink.skip(number, SKIP.header, text);
     else if (this.#section === "TCP") this.#sink.record(this.#record(words, { text, number }));
     else this.#sink.skip(number, this.#reason, text);

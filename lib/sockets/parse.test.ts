@@ -77,11 +77,24 @@ describe("several tables in one text", () => {
     "Proto Recv-Q Send-Q Local Address Foreign Address State\ntcp 0 0 0.0.0.0:22 0.0.0.0:* LISTEN\n";
   const lsof =
     "COMMAND PID USER FD TYPE DEVICE SIZE/OFF NODE NAME\nsshd 7 root 3u IPv4 44 0t0 TCP *:22 (LISTEN)\n";
+  const unix = "Proto RefCnt Flags Type State I-Node Path\nunix 2 [ ] DGRAM 1 /run/x\n";
+  const macOs =
+    "Active Internet connections (including servers)\n" +
+    "Proto Recv-Q Send-Q  Local Address          Foreign Address        (state)\n" +
+    "tcp4 0 0 *.22 *.* LISTEN\n" +
+    "Active LOCAL (UNIX) domain sockets\nAddress Type Recv-Q Send-Q Inode Conn Refs Nextref Addr\n";
+  const solaris =
+    "\nTCP: IPv4\n   Local Address        Remote Address    Swind Send-Q Rwind Recv-Q    State\n" +
+    "-------------------- -------------------- ----- ------ ----- ------ -----------\n" +
+    "      *.22                 *.*                0      0 49152      0 LISTEN\n";
   const fields = "p7\nf3\ntIPv4\nPTCP\nn*:22\nTST=LISTEN\nm\n";
 
   it.each([
     ["ss", ss, ss.replaceAll("  ", "    ")],
     ["netstat -c", netstat, netstat],
+    ["netstat -c, with unix sockets", netstat + unix, netstat],
+    ["two of macOS", macOs, macOs],
+    ["two of Solaris", solaris, solaris],
     ["lsof -r", lsof, `=======\n${lsof}`],
     ["lsof -F -r", fields, fields],
   ])("are added up, and it is said: %s", (_, one, other) => {
@@ -99,7 +112,6 @@ describe("several tables in one text", () => {
     const row = "00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 1 1\n";
     const tcp = `  sl  local_address rem_address   st tx_queue\n 0: 00000000:0016 ${row}`;
     const tcp6 = `  sl  local_address   remote_address   st tx_queue\n 0: ${"0".repeat(32)}:0016 ${"0".repeat(24)}${row}`;
-    const unix = "Proto RefCnt Flags Type State I-Node Path\nunix 2 [ ] DGRAM 1 /run/x\n";
     const bsd =
       "Proto Recv-Q Send-Q  Local Address          Foreign Address        (state)\n" +
       "tcp4 0 0 *.22 *.* LISTEN\n";

@@ -54,7 +54,7 @@ export type Format = {
   readonly tool: string;
   /** One line for the refusal message and the reference. */
   readonly about: string;
-  /** Does one table have several headers, one for each section? Default false. */
+  /** Does one table have several headers, one for each section? Then it is the heading of a section that no table has twice. Default false. */
   readonly hasSections?: boolean;
   /** Is this line a header or a row of this format, and of no other? */
   readonly recognises: (line: string) => boolean;
@@ -65,6 +65,7 @@ export type Format = {
 export const SKIP = {
   blank: "blank line",
   header: "header",
+  section: "heading of a section",
   prose: "text around the table",
   other: "not TCP or UDP",
   details: "details of the row above",

@@ -107,6 +107,6 @@ function tallyOf(feed: Feed, sink: CountingSink, asked: Asked): Tally {
   };
 }
 
-function tablesNote({ repeats = 0 }: CountingSink): string[] {
+function tablesNote({ repeats }: CountingSink): string[] {
   return repeats === 0 ? [] : [`${repeats + 1} tables in one text: added up`];
 }

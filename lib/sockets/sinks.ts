@@ -42,10 +42,12 @@ export class CountingSink implements Sink {
   /** Looks at a line before it is skipped, and throws where it must not be. */
   inspect: Sink["skip"] | undefined;
 
-  /** Tables that began with the header of one before. Not looked for where undefined. */
-  repeats: number | undefined;
-  readonly #headers = new Set<string>();
-  #rowsAtHeader = 0;
+  /** The reason that lines are skipped for of which no table has the same one twice. */
+  unique: string = SKIP.header;
+  /** Tables that began with the header of one before. */
+  repeats = 0;
+  /** How often each header came again with rows between, and how many rows there were before the last. */
+  readonly #headers = new Map<string, { repeats: number; rows: number }>();
 
   constructor(where?: Predicate) {
     this.where = where;
@@ -73,7 +75,7 @@ export class CountingSink implements Sink {
 
   skip(line: number, reason: string, text: string): void {
     this.inspect?.(line, reason, text);
-    if (reason === SKIP.header && this.repeats !== undefined) this.#header(text);
+    if (reason === this.unique) this.#header(text);
     const isNew = !this.skippedByReason.has(reason);
     const known = isNew && this.skippedByReason.size >= MAX_REASONS ? MANY_REASONS : reason;
     this.skippedByReason.set(known, (this.skippedByReason.get(known) ?? 0) + 1);
@@ -83,10 +85,14 @@ export class CountingSink implements Sink {
   #header(text: string): void {
     const header = text.slice(0, MAX_HEADER).replaceAll(/\s+/g, "");
     const rows = this.rows + (this.skippedByReason.get(FILTERED) ?? 0);
-    const isRepeated = this.#headers.has(header) && rows > this.#rowsAtHeader;
-    if (isRepeated) this.repeats = (this.repeats ?? 0) + 1;
-    if (this.#headers.size < MAX_REASONS) this.#headers.add(header);
-    this.#rowsAtHeader = rows;
+    const before = this.#headers.get(header);
+    if (before === undefined) {
+      if (this.#headers.size < MAX_REASONS) this.#headers.set(header, { repeats: 0, rows });
+      return;
+    }
+    if (rows > before.rows) before.repeats += 1;
+    before.rows = rows;
+    this.repeats = Math.max(this.repeats, before.repeats);
   }
 
   note(text: string): void {
