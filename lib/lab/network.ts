@@ -191,6 +191,5 @@ export async function settled(
   return bench.until(
     () => rows(bench, side, state, port).length,
     (seen) => seen === count,
-    2_000,
   );
 }

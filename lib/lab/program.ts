@@ -159,7 +159,8 @@ export async function startServer(
   const listening = (await program.first) as { pid: number; port: number } | undefined;
   if (listening === undefined) {
     await program.end;
-    throw new Error(`server ${flags.join(" ")} ended before it listened`);
+    const said = (await program.said).trimEnd().split("\n").at(-1) ?? "";
+    throw new Error(`server ${flags.join(" ")} ended before it listened: ${said}`);
   }
   const stop = async (): Promise<ServerSummary> => {
     // One that a lab has stopped would never see the first without the second. A Ctrl-C at our terminal may have ended it before.

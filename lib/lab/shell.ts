@@ -37,10 +37,9 @@ export async function enterShell(
   const path = [...shortNames(), searchPath()].join(":");
   const argv = ["env", `PATH=${path}`, ...(words.length > 0 ? words : [userShell()])];
   const existing = isAlone ? undefined : findShell();
-  terminal.leaveSignalsToChild();
   if (existing !== undefined) {
     terminal.err("lab shell: joining the sandbox that is open. It ends with its first shell.");
-    return attached(joinCommand(existing, argv), terminal.signal);
+    return attached(joinCommand(existing, argv), terminal);
   }
   const rung = await findRung();
   terminal.err(`lab shell: ${RUNGS[rung]}: 1,000 ports, tcp_tw_reuse=0.`);
@@ -48,10 +47,12 @@ export async function enterShell(
     terminal.err("make shell in further terminals joins it. exit ends it, and all in it.");
   const mark = isAlone ? "--alone" : SHELL_MARK;
   const command = sandboxCommand(rung, [...partCommand("shell-main"), mark, ...argv]);
-  return attached(command, terminal.signal);
+  return attached(command, terminal);
 }
 
-async function attached(command: readonly string[], cancelSignal: AbortSignal): Promise<number> {
+async function attached(command: readonly string[], terminal: Terminal): Promise<number> {
+  const { signal: cancelSignal } = terminal;
+  terminal.leaveSignalsToChild();
   const [file = "", ...args] = command;
   // A make in there is not the child of the make that may have started this.
   const env = { MAKELEVEL: undefined, MAKEFLAGS: undefined, MFLAGS: undefined };

@@ -109,7 +109,6 @@ function ended(bench: Bench, lines: readonly Line[], count: number): Promise<num
   return bench.until(
     () => lines.filter(({ hasEnded }) => hasEnded).length,
     (seen) => seen === count,
-    2_000,
   );
 }
 

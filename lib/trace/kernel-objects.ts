@@ -108,7 +108,9 @@ type Table = Pick<KernelObjects, "source" | "notes"> & {
 
 /** The process may live in another network, as everything in a sandbox or a container does. */
 async function socketTable(pid: number): Promise<Table> {
-  const way = await wayIntoNetwork(pid);
+  const way = await wayIntoNetwork(pid).catch((error: unknown) => {
+    throw processTrouble(pid, error);
+  });
   const [file, ...args] = [...(way ?? []), "ss", "-tuaneomi"];
   if (way !== undefined) {
     const { exitCode, stdout } = await execa(file, args, { reject: false, env: { LC_ALL: "C" } });
