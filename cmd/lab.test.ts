@@ -77,12 +77,16 @@ describe("lab list and explain", () => {
 
   it.each([
     [["run", "no-such-lab"], 'there is no lab "no-such-lab"; there are: '],
+    [["explain", "EADDRINUSE"], "but it is a symptom in: inherited-listener, "],
     [["run"], "needs names of labs"],
     [["run", "--all", "ulimit"], "--all runs every lab: it takes no names"],
     [["frobnicate"], "unknown command"],
     [["run", "ulimit", "--soft", "few"], "--soft: expected a whole number"],
     [["run", "port-in-use", "--ports", "23"], "--ports: expected a multiple of 2 from 2 to 2000"],
-    [["run", "ports", "--ports", "1001"], "--ports: expected a multiple of 2"],
+    [
+      ["run", "port-in-use", "time-wait-exhaustion", "--ports", "1001"],
+      "--ports: expected a multiple of 2",
+    ],
     [["run", "reset-close", "--kib", "1"], "--kib: expected a whole number from 128 to 1024"],
     [["run", "multiplex", "--limit", "63"], "expected a whole number from 64 to 4096"],
     [["run", "fd-leak", "--limit", "30"], "expected a whole number from 64 to 256"],

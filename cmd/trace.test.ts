@@ -247,9 +247,10 @@ describe.skipIf(isMissing)("trace", () => {
   ])("ends %s at the first Ctrl-C, %i strace(s) under way, %s", async (what, begun, who) => {
     const server = await startServer();
     const words =
-      what === "a process" ? ["--pid", `${server.pid}`] : ["--", "sleep", `6${server.pid}`];
-    const flags = ["--for-ms", "600000", ...words];
-    const trace = start("trace", flags, { through: ["setsid"] });
+      what === "a process"
+        ? ["--for-ms", "600000", "--pid", `${server.pid}`]
+        : ["--", "sleep", `6${server.pid}`];
+    const trace = start("trace", words, { through: ["setsid"] });
     const straces = (): number => stracesOf(words.at(-1)!).length;
     await until(trace.stderr, (text) => text.includes("Ctrl-C to stop"));
     if (begun > 0) await until(straces, (count) => count > 0);

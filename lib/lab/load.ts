@@ -14,14 +14,10 @@ export function labNames(): readonly string[] {
     .sort();
 }
 
-/** Loads one lab. Throws NeedsError, naming all of them and all tags, when there is none of that name. */
+/** Loads one lab. Throws NeedsError when there is none of that name, with those that have it for a symptom, or else with all of them and all tags. */
 export async function loadLab(name: string): Promise<Lab> {
   const names = labNames();
-  if (!names.includes(name))
-    throw new NeedsError(
-      `there is no lab ${JSON.stringify(name)}; there are: ${names.join(", ")}; ` +
-        `and groups of them: ${Object.keys(TAGS).join(", ")}`,
-    );
+  if (!names.includes(name)) throw new NeedsError(await missing(name, names));
   const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
   const module = (await import(new URL(`${name}.${extension}`, FOLDER).href)) as { default: Lab };
   if (module.default.name !== name)
@@ -29,6 +25,17 @@ export async function loadLab(name: string): Promise<Lab> {
       `lib/labs/${name}: its name is ${module.default.name}; file and name have to agree`,
     );
   return module.default;
+}
+
+/** Somebody may have asked for what they see: an errno, a state, a counter. */
+async function missing(name: string, names: readonly string[]): Promise<string> {
+  const isSeen = ({ story }: Lab): boolean =>
+    name !== "" && (story.symptoms?.some((symptom) => symptom.includes(name)) ?? false);
+  const showing = (await loadLabs()).filter(isSeen);
+  const start = `there is no lab ${JSON.stringify(name)}`;
+  if (showing.length > 0)
+    return `${start}, but it is a symptom in: ${showing.map((lab) => lab.name).join(", ")}`;
+  return `${start}; there are: ${names.join(", ")}; and groups of them: ${Object.keys(TAGS).join(", ")}`;
 }
 
 /** Loads all labs, in the order of their names. */

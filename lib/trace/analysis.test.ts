@@ -10,9 +10,20 @@ const handshake = (second: number, client: string, server: string): string =>
   ].join("\n");
 
 describe("analyse", () => {
+  it("says so when nothing of a connection is the traced process's: it may be a stranger's", () => {
+    const idle = { command: "pid 4711", output: "", exitCode: null, strace: "" };
+    const { timeline, recording } = analyse({
+      traced: [{ ...idle, role: "process" }],
+      tcpdump: handshake(1_795_283_395, "10.0.0.9.50000", "10.0.0.1.22"),
+      ...{ pcap: undefined, bareFromNs: undefined, samples: [], notes: [] },
+    });
+    expect(timeline?.conversation.server.port).toBe(22);
+    expect(recording.notes).toEqual([expect.stringContaining("may be somebody else's")]);
+  });
+
   it("shows what the traced process did, and strangers' connections of the same network behind it", () => {
     const ends = "127.0.0.1:7501->127.0.0.1:42576";
-    const { timeline, conversations } = analyse({
+    const { timeline, conversations, recording } = analyse({
       traced: [
         {
           ...{ role: "process", command: "pid 4711", output: "", exitCode: null },
@@ -26,5 +37,6 @@ describe("analyse", () => {
     });
     expect(timeline?.conversation.server).toEqual({ address: "127.0.0.1", port: 7501 });
     expect(conversations.map(({ server }) => server.port)).toEqual([7501, 22]);
+    expect(recording.notes).toEqual([]);
   });
 });

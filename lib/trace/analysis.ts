@@ -53,7 +53,7 @@ export function analyse(recording: Recording, scenario?: ScenarioName, focus = 0
   const shown = isLast ? conversations.at(-1) : conversations[focus];
   const timeline = shown === undefined ? undefined : timelineOf(shown, recording.samples);
   const seen = {
-    recording,
+    recording: { ...recording, notes: [...recording.notes, ...strangeness(shown, scenario)] },
     scenario,
     conversations,
     timeline,
@@ -66,6 +66,13 @@ export function analyse(recording: Recording, scenario?: ScenarioName, focus = 0
     packets: packets.length,
   };
   return { ...seen, checks: checksFor(seen) };
+}
+
+function strangeness(shown: Gathered | undefined, scenario: ScenarioName | undefined): string[] {
+  if (scenario !== undefined || shown?.calls.length !== 0) return [];
+  return [
+    "no call of what was traced belongs to this connection: it may be somebody else's in the same network",
+  ];
 }
 
 function comparisonOf(shown: Gathered, { samples }: Recording): Comparison | undefined {
