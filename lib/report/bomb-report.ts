@@ -80,12 +80,21 @@ export function bombReport(result: BombResult): string {
   const rate = `${count(Math.round(result.ratePerSecond))}/s`;
   return [
     wrapped(predictionText(result.predicted), "predicted  "),
-    `measured   ${count(successes)} of ${count(attempts)} succeeded in ${ms(durationMs)}, ${rate}`,
+    wrapped(
+      `${count(successes)} of ${count(attempts)} succeeded in ${ms(durationMs)}, ${rate}${unfinishedText(result)}`,
+      "measured   ",
+    ),
     ...failureLines(result.failures, " ".repeat("measured   ".length)),
     ...explanations(result).map((line) => wrapped(line, "explained  ")),
     `closed     first by us ${count(closedFirst.us)}, by the server ${count(closedFirst.server)}`,
     ...(successes === 0 ? [] : ["", latencyTable(result.connectByFill), "", statesTable(result)]),
   ].join("\n");
+}
+
+function unfinishedText({ attempts, successes, failures }: BombResult): string {
+  const failed = Object.values(failures).reduce((sum, { count }) => sum + count, 0);
+  const unfinished = attempts - successes - failed;
+  return unfinished > 0 ? `; ${count(unfinished)} cut off at the end` : "";
 }
 
 /** What would puzzle the reader, with the counter of the kernel that accounts for it. */

@@ -119,6 +119,11 @@ describe("bomb report", () => {
     expect(text).toMatch(/^TIME_WAIT +0 +1,000 +0 +0$/m);
   });
 
+  it("accounts for every connection: those that were under way at the end, too", () => {
+    expect(bombReport(result)).not.toContain("cut off at the end");
+    expect(bombReport({ ...result, attempts: 1_007 })).toContain("; 2 cut off at the end\n");
+  });
+
   it("says how many ports a bomb before it has left in TIME_WAIT", () => {
     const predicted = { ...result.predicted, capacity: 23, waiting: 977 };
     expect(bombReport({ ...result, predicted }).replaceAll(/\s+/g, " ")).toContain(
