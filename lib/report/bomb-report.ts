@@ -80,10 +80,7 @@ export function bombReport(result: BombResult): string {
   const rate = `${count(Math.round(result.ratePerSecond))}/s`;
   return [
     wrapped(predictionText(result.predicted), "predicted  "),
-    wrapped(
-      `${count(successes)} of ${count(attempts)} succeeded in ${ms(durationMs)}, ${rate}${unfinishedText(result)}`,
-      "measured   ",
-    ),
+    `measured   ${count(successes)} of ${count(attempts)} succeeded in ${ms(durationMs)}, ${rate}`,
     ...failureLines(result.failures, " ".repeat("measured   ".length)),
     ...explanations(result).map((line) => wrapped(line, "explained  ")),
     `closed     first by us ${count(closedFirst.us)}, by the server ${count(closedFirst.server)}`,
@@ -91,16 +88,10 @@ export function bombReport(result: BombResult): string {
   ].join("\n");
 }
 
-function unfinishedText({ attempts, successes, failures }: BombResult): string {
-  const failed = Object.values(failures).reduce((sum, { count }) => sum + count, 0);
-  const unfinished = attempts - successes - failed;
-  return unfinished > 0 ? `; ${count(unfinished)} cut off at the end` : "";
-}
-
 /** What would puzzle the reader, with the counter of the kernel that accounts for it. */
 function explanations(result: BombResult): readonly string[] {
   if (result.failures["ECONNREFUSED"] !== undefined) return [NOBODY_LISTENS];
-  const explain = [moreThanPorts, heldByServer, passedOver, cutOff, overflowed];
+  const explain = [moreThanPorts, heldByServer, passedOver, unfinished, cutOff, overflowed];
   const lines = explain.map((one) => one(result));
   return lines.filter((line) => line !== undefined);
 }
@@ -122,6 +113,13 @@ function passedOver({ failures }: BombResult) {
   if (count === 0) return;
   const ports = count === 1 ? "1 port was" : `${count} ports were`;
   return `${ports} passed over: bind() refuses a port that somebody listens on, or that the kernel chose for another connection`;
+}
+
+function unfinished({ attempts, successes, failures }: BombResult) {
+  const failed = Object.values(failures).reduce((sum, { count }) => sum + count, 0);
+  const left = attempts - successes - failed;
+  if (left > 0) return `${count(left)} still connecting at the end, and cut off`;
+  return undefined;
 }
 
 function cutOff({ predicted, closedFirst: { us } }: BombResult) {

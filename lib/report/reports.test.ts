@@ -120,8 +120,10 @@ describe("bomb report", () => {
   });
 
   it("accounts for every connection: those that were under way at the end, too", () => {
-    expect(bombReport(result)).not.toContain("cut off at the end");
-    expect(bombReport({ ...result, attempts: 1_007 })).toContain("; 2 cut off at the end\n");
+    expect(bombReport(result)).not.toContain("still connecting");
+    expect(bombReport({ ...result, attempts: 1_007 })).toContain(
+      "explained  2 still connecting at the end, and cut off\n",
+    );
   });
 
   it("says how many ports a bomb before it has left in TIME_WAIT", () => {
