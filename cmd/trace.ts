@@ -169,7 +169,7 @@ const IDLE = {
   "a scenario": ["for-ms"],
 } as const;
 
-/** A flag that would have no effect is a mistake of its user's. */
+/** A flag that would have no effect is a mistake of its user's, as one of two ways to print would. */
 function refuseIdle(values: Values<typeof flags>, what: keyof typeof IDLE): void {
   const idle = IDLE[what].find((name) => values[name] !== flags[name].default);
   if (idle !== undefined) throw new UsageError(`--${idle} has no meaning with ${what}; see --help`);

@@ -23,8 +23,8 @@ export type ExhaustionInput = {
 export type Exhaustion =
   /**
    * The ports last for `capacity` connections; then EADDRNOTAVAIL, until the first TIME_WAIT has ended. `waiting` more are in TIME_WAIT
-   * already, and count for what can be sustained. Up to `missable` may not be found: of a range with an odd number of ports connect() searches one less at a time (`remaining &= ~1U` in
-   * __inet_hash_connect(), net/ipv4/inet_hashtables.c).
+   * already, and count for what can be sustained. Up to `missable` of the `capacity` may not be found: of a range with an odd number
+   * of ports connect() searches one less at a time (`remaining &= ~1U` in __inet_hash_connect(), net/ipv4/inet_hashtables.c).
    */
   | {
       readonly kind: "certain";

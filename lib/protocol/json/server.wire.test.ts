@@ -1,10 +1,12 @@
 import { connect } from "node:net";
+import { setTimeout as pause } from "node:timers/promises";
 import { deflateSync } from "node:zlib";
 import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
 import { until } from "../../testing/programs.ts";
 import { framed, rawPeer, type RawPeer } from "../../testing/raw-peer.ts";
 import { ProtocolError } from "./errors.ts";
+import type { Message } from "./messages.ts";
 import { createJsonServer, type JsonServer, type JsonServerOptions } from "./server.ts";
 
 const open: { server: JsonServer; peers: RawPeer[] }[] = [];
@@ -39,6 +41,12 @@ const inflatesTo = (bytes: number): Buffer => {
   header.writeUInt32BE((packed.length | 0x8000_0000) >>> 0);
   return Buffer.concat([header, packed]);
 };
+
+/** A handler that answers later. */
+async function slow(): Promise<Message> {
+  await pause(100);
+  return { type: "slow_done" };
+}
 
 describe("bytes that are no message", () => {
   const CASES: readonly (readonly [code: string, closes: boolean, bytes: Buffer])[] = [
@@ -211,14 +219,7 @@ describe("requests", () => {
   });
 
   it("are timed as long as their handlers take", async () => {
-    const { server, join } = await serve({
-      handlers: {
-        slow: async () => {
-          await new Promise((resolve) => setTimeout(resolve, 100));
-          return { type: "slow_done" };
-        },
-      },
-    });
+    const { server, join } = await serve({ handlers: { slow } });
     const peer = await join();
     peer.send(Buffer.concat([1, 2, 3].map((id) => framed({ type: "slow", id }))));
     for (const id of [1, 2, 3]) expect(await peer.next()).toMatchObject({ id });
@@ -600,14 +601,7 @@ describe("compression", () => {
 
 describe("the end of a server", () => {
   it("comes after the answers to all that had arrived, with a word to each client", async () => {
-    const { server, join } = await serve({
-      handlers: {
-        slow: async () => {
-          await new Promise((resolve) => setTimeout(resolve, 100));
-          return { type: "slow_done" };
-        },
-      },
-    });
+    const { server, join } = await serve({ handlers: { slow } });
     const [busy, idle] = [await join(), await join()];
     idle.send(framed({ type: "ping" }));
     await idle.next();
