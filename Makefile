@@ -113,7 +113,7 @@ lint: $(INSTALLED) ## ESLint, Prettier, types, Dockerfile
 	$(BIN)/dockerfile-utils lint Dockerfile
 
 .PHONY: check
-check: lint test docs-fresh ## Everything that CI checks
+check: lint test docs-fresh ## Lint, all tests, is the documentation fresh? What CI does first
 
 .PHONY: docs
 docs: $(BUILT) ## Write the generated part of the documentation

@@ -1,9 +1,11 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { spawnSync } from "node:child_process";
 import { createServer } from "node:net";
+import { afterEach, describe, expect, it } from "vitest";
 import { ephemeralPorts } from "../lib/kernel/ports.ts";
 import { readProcNet } from "../lib/sockets/capture.ts";
 import { listenerView } from "../lib/sockets/listener.ts";
 import {
+  DIST,
   freePort,
   killAll,
   lastJson,
@@ -108,6 +110,29 @@ describe("bomb", () => {
     expect(code).toBe(0);
     expect(stdout).toContain(`bind EADDRINUSE 0.0.0.0:${first}`);
     expect(stdout.replaceAll(/\s+/g, " ")).toMatch(/explained \d+ ports? w(as|ere) passed over/);
+  });
+
+  it("counts a port that an earlier bomb has left in TIME_WAIT as used", () => {
+    const script = `
+      set -e
+      ip link set lo up
+      echo 40000 40099 > /proc/sys/net/ipv4/ip_local_port_range
+      echo 0 > /proc/sys/net/ipv4/tcp_tw_reuse
+      "$0" "$1/cmd/server.js" --port 2323 --json > /dev/null &
+      trap 'kill $!' EXIT TERM
+      until [ "$("$0" "$1/cmd/states.js" --json --port 2323 | grep -c '"LISTEN":1')" = 1 ]; do :; done
+      "$0" "$1/cmd/bomb.js" --port 2323 --count 60 > /dev/null
+      "$0" "$1/cmd/bomb.js" --port 2323 --count 23 --json`;
+    const { status, stdout, stderr } = spawnSync(
+      "unshare",
+      [..."--user --map-root-user --net sh -c".split(" "), script, process.execPath, DIST],
+      { encoding: "utf8", timeout: 25_000 },
+    );
+    expect(status, stderr).toBe(0);
+    const { connectByFill } = JSON.parse(stdout) as { connectByFill: (object | null)[] };
+    const steps = connectByFill.flatMap((step, index) => (step === null ? [] : [index]));
+    expect(steps[0]).toBeGreaterThanOrEqual(5);
+    expect(steps[0]).toBeLessThanOrEqual(6);
   });
 
   it("says that it cannot exhaust this machine where tcp_tw_reuse gives ports back, and what can", async () => {

@@ -14,8 +14,11 @@ import {
   startServer,
   until,
 } from "../lib/testing/programs.ts";
+import { createJsonServer } from "../lib/protocol/json/server.ts";
 import { framed, rawPeer } from "../lib/testing/raw-peer.ts";
+import { terminal, type Terminal } from "../lib/testing/terminal.ts";
 
+const CLIENT = join(DIST, "cmd/client.js");
 const PEER = join(import.meta.dirname, "../lib/protocol/json/peer.py");
 const folder = mkdtempSync(join(tmpdir(), "client-messages-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -151,50 +154,13 @@ describe("client interactive, from a pipe", () => {
   });
 });
 
-/** A terminal of 80 columns in which a program runs; tmux draws it, so that what is read is what a user would see. */
-function terminal(command: string): {
-  keys: (...keys: string[]) => void;
-  type: (text: string) => void;
-  screen: () => string;
-  isOver: () => boolean;
-  kill: () => void;
-} {
-  const tmux = (...args: string[]): string =>
-    execFileSync("tmux", ["-S", join(folder, "tmux"), "-f", "/dev/null", ...args], {
-      encoding: "utf8",
-      stdio: ["ignore", "pipe", "ignore"],
-    });
-  tmux("new-session", "-d", "-x", "80", "-y", "24", command);
-  const isOver = (): boolean => {
-    try {
-      tmux("has-session");
-      return false;
-    } catch {
-      return true;
-    }
-  };
-  return {
-    keys: (...keys) => {
-      tmux("send-keys", ...keys);
-    },
-    type: (text) => {
-      tmux("send-keys", "-l", text);
-    },
-    screen: () => tmux("capture-pane", "-p").trimEnd(),
-    isOver,
-    kill: () => {
-      if (!isOver()) tmux("kill-server");
-    },
-  };
-}
-
 describe.skipIf(!hasTool("tmux"))("client interactive, at a terminal", () => {
-  const open: ReturnType<typeof terminal>[] = [];
+  const open: Terminal[] = [];
   afterEach(() => open.splice(0).forEach((one) => one.kill()));
 
-  function sitDown(port: number, env = ""): ReturnType<typeof terminal> {
-    const client = join(DIST, "cmd/client.js");
-    const one = terminal(`${env} ${process.execPath} ${client} interactive --port ${port}`);
+  function sitDown(port: number, env = ""): Terminal {
+    const command = `${env} ${process.execPath} ${CLIENT} interactive --port ${port}`;
+    const one = terminal(join(folder, "tmux"), command);
     open.push(one);
     return one;
   }
@@ -246,6 +212,25 @@ describe.skipIf(!hasTool("tmux"))("client interactive, at a terminal", () => {
     desk.type("/exit");
     desk.keys("Enter");
     await until(desk.isOver, Boolean);
+  });
+
+  it("goes on where it was after Ctrl-Z and fg", async () => {
+    const server = await serve();
+    const desk = terminal(join(folder, "tmux"), "sh -i");
+    open.push(desk);
+    desk.type(`${process.execPath} ${CLIENT} interactive --port ${server.port}`);
+    desk.keys("Enter");
+    await until(desk.screen, (text) => text.endsWith("\n>"));
+    desk.type("/echo ha");
+    await until(desk.screen, (text) => text.endsWith("> /echo ha"));
+    desk.keys("C-z");
+    await until(desk.screen, (text) => /Stopped[^]*\n[#$]$/.test(text));
+    desk.type("fg");
+    desk.keys("Enter");
+    await until(desk.screen, (text) => text.endsWith("\n> /echo ha"));
+    desk.type("lf");
+    desk.keys("Enter");
+    await until(desk.screen, (text) => text.includes("echo by TCP Server: half"));
   });
 
   it("says that the server has gone, and comes back with it", async () => {
@@ -303,6 +288,38 @@ describe("client --protocol json, the demo", () => {
     const { code, stdout } = await run("client", ["demo", "--port", `${server.port}`]);
     expect(code).toBe(1);
     expect(stdout.match(/NOT as documented/g)).toHaveLength(1);
+  });
+
+  it("goes on with the next scene when a server does not answer", async () => {
+    const never = () => new Promise<undefined>(() => undefined);
+    const server = createJsonServer({ handlers: { broadcast: never } });
+    const { port } = await server.listen({ port: 0 });
+    const demo = start("client", ["demo", "--port", `${port}`, "--json"]);
+    await until(demo.stdout, (text) => text.includes("A time-out"), 20_000);
+    demo.child.kill("SIGINT");
+    const { stdout, stderr } = await demo.finished;
+    await server.close({ drainMs: 0 });
+    const steps = stdout.trimEnd().split("\n").slice(0, 4);
+    expect(steps.map((line) => (JSON.parse(line) as { held: boolean }).held)).toEqual([
+      ...[true, true, true],
+      false,
+    ]);
+    expect(steps[3]).toContain("no broadcast within 5000 ms");
+    expect(stderr).toBe("");
+  });
+
+  it("does not take for the server's words what the client says of them", async () => {
+    const other = createServer((socket) =>
+      socket.on("error", () => undefined).write("SSH-2.0-OpenSSH_9.6\r\n"),
+    );
+    await new Promise<void>((resolve) => other.listen(0, "127.0.0.1", resolve));
+    const { port } = other.address() as AddressInfo;
+    const demo = start("client", ["demo", "--port", `${port}`]);
+    const shown = await until(demo.stdout, (text) => text.includes("FRAME_TOO_LARGE"));
+    demo.child.kill("SIGKILL");
+    other.close();
+    expect(shown).toContain("FRAME_TOO_LARGE: expected a frame of at most");
+    expect(shown).not.toContain('<- {"type":"error"');
   });
 
   it("is refused for somebody else's server, and flags that have no meaning are, too", async () => {

@@ -8,6 +8,7 @@ import {
   startServer,
   until,
 } from "../lib/testing/programs.ts";
+import { createJsonServer } from "../lib/protocol/json/server.ts";
 import { framed, rawPeer } from "../lib/testing/raw-peer.ts";
 
 afterEach(killAll);
@@ -116,6 +117,14 @@ describe("client performance", () => {
       'is no server of this protocol: it answers get_stats with "get_stats"',
     );
   });
+  it("refuses a server that does not count its messages", async () => {
+    const server = createJsonServer({ handlers: { get_stats: () => ({ type: "server_stats" }) } });
+    const { port } = await server.listen({ port: 0 });
+    const { code, stderr } = await run("client", load(port, ...SHORT));
+    await server.close({ drainMs: 0 });
+    expect(code).toBe(2);
+    expect(stderr).toContain("it answers get_stats without total_messages");
+  });
 
   it("refuses flags without a meaning, and other people's servers", async () => {
     const complaint = async (...words: string[]): Promise<string> => {
@@ -133,7 +142,9 @@ describe("client performance", () => {
     ]);
     expect(leave).toContain("--leave has no meaning with performance");
     expect(rate).toContain("--rate has no meaning with --protocol echo");
-    expect(demo).toContain("--connections has no meaning with demo");
+    expect(demo).toContain(
+      "--connections, or CONNECTIONS in the environment, has no meaning with demo",
+    );
     expect(bytes).toContain("from 0 to 1000000");
     expect(remote).toContain("--allow-remote");
     expect(word).toContain("expected at most one of demo, interactive, performance");
@@ -180,6 +191,22 @@ describe("client performance", () => {
     const { code, stdout } = await client.finished;
     expect(code).toBe(130);
     expect(stdout).toMatch(/^checked {5}no: /m);
+  });
+
+  it("measures the time, too, in which a server hangs", async () => {
+    const server = await serve();
+    const client = start("client", load(server.port, ...ENDLESS, "--json"));
+    await underWay(server.port);
+    server.child.kill("SIGSTOP");
+    const startMs = performance.now();
+    await until(
+      () => performance.now() - startMs,
+      (ms) => ms >= 1_500,
+    );
+    client.child.kill("SIGINT");
+    const { durationMs, answered, perSecond } = lastJson(await client.finished);
+    expect(durationMs).toBeGreaterThan(1_500);
+    expect(perSecond).toBeCloseTo(((answered as number) * 1_000) / (durationMs as number), 3);
   });
 
   it.each([[[]], [["--rate", "500"]]])(

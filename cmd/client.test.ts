@@ -77,6 +77,21 @@ describe("client", () => {
     expect(stdout.replaceAll(/\s+/g, " ")).toContain("our own limit, not the kernel's");
   });
 
+  it("tells time-outs of connect() from those of read()", async () => {
+    // One is accepted, 8 wait in the accept queue, the others are not even answered.
+    const server = await startServer("--backlog 7 --block-after 1 --block-ms 60000".split(" "));
+    const { stdout } = await run(
+      "client",
+      `--connections 23 --timeout-ms 1000 --port ${server.port}`.split(" "),
+    );
+    const [, read, connect] =
+      /^ETIMEDOUT 23: read (\d+), connect (\d+) \(the first: read: no answer within/m.exec(
+        stdout,
+      ) ?? [];
+    expect(stdout).toContain(`connected ${read} of 23, echoes 0,`);
+    expect(Number(connect) + Number(read)).toBe(23);
+  });
+
   it.each([
     ["end", 23],
     ["reset", 0],
@@ -201,7 +216,9 @@ describe("client", () => {
     for (const through of [[], ELSEWHERE]) {
       const { code, stderr } = await run("client", ["--host", "no-such-host.invalid"], { through });
       expect(code).toBe(2);
-      expect(stderr).toMatch(/^client: getaddrinfo (ENOTFOUND|EAI_AGAIN)/);
+      expect(stderr).toMatch(
+        /^client: --host, or HOST in the environment: getaddrinfo (ENOTFOUND|EAI_AGAIN)/,
+      );
     }
   });
 

@@ -20,7 +20,7 @@ import {
 } from "../lib/cli/flags.ts";
 import type { Io } from "../lib/cli/io.ts";
 import { jsonFlags, loadFlags } from "../lib/cli/json-client-flags.ts";
-import { command, main, UsageError } from "../lib/cli/main.ts";
+import { command, main, refuseFlags, UsageError } from "../lib/cli/main.ts";
 import { REMOTE_RATE_PER_SECOND, resolveTarget, type Target } from "../lib/cli/target.ts";
 import { isLoopback } from "../lib/kernel/ports.ts";
 import { isInSandbox } from "../lib/kernel/sandbox.ts";
@@ -76,8 +76,9 @@ const visit = {
     metavar: "MS",
   }),
   leave: flag(choice(...waysToLeave), "end", {
-    about: `How to leave: ${waysToLeave.join(", ")}`,
+    about: "How to leave: see below",
     metavar: "HOW",
+    meanings: WAYS_TO_LEAVE,
   }),
   "timeout-ms": flag(milliseconds(1), 5_000, {
     about: "Give up connecting, or waiting for an echo",
@@ -114,7 +115,7 @@ await main(
     ],
     run: async (values, io, given) => {
       const mode = modeOf(values, given);
-      refuseOthers(values, mode);
+      refuseFlags(FOREIGN[mode], values, mode === "visit" ? "--protocol echo" : mode);
       // A single connection is what every program makes; only crowds need permission.
       const isAlone =
         mode === "interactive" || (mode === "visit" && (values.connections ?? 1) === 1);
@@ -137,15 +138,6 @@ function modeOf({ protocol }: Given, [word, another]: readonly string[]): Mode {
       `expected at most one of ${modes.join(", ")}, got ${JSON.stringify(another ?? word)}; see --help`,
     );
   return mode ?? (protocol === "json" ? "demo" : "visit");
-}
-
-/** A flag that would have no effect is a mistake of its user's. */
-function refuseOthers(values: Given, mode: Mode): void {
-  for (const [name, { default: fallback }] of Object.entries(FOREIGN[mode]))
-    if (values[name as keyof Given] !== fallback)
-      throw new UsageError(
-        `--${name} has no meaning with ${mode === "visit" ? "--protocol echo" : mode}; see --help`,
-      );
 }
 
 async function visitServer(values: Given, target: Target, io: Io): Promise<number> {

@@ -67,6 +67,20 @@ describe("server --protocol json", () => {
     expect(server.stdout() + server.stderr()).not.toMatch(/secret-23|private-23/);
   });
 
+  it("says good-bye to its clients when nobody reads its log any more", async () => {
+    const server = await serve("--log", "json");
+    const peer = await rawPeer(server.port);
+    peer.send(framed({ type: "ping" }));
+    await peer.next();
+    server.child.stdout?.destroy();
+    peer.send(framed("{")); // Belongs into the log.
+    const codes = (await peer.rest()).map(({ code }) => code);
+    peer.destroy();
+    const { code, stderr } = await server.finished;
+    expect({ code, codes }).toEqual({ code: 0, codes: ["BAD_JSON", "SHUTTING_DOWN"] });
+    expect(stderr).toContain("server: ended with 1 client(s), 0 cut off");
+  });
+
   it("tells its metrics on request, in the text format of Prometheus", async () => {
     const server = await serve("--metrics-port", "0");
     const { metricsPort } = JSON.parse(server.stdout().split("\n")[0] ?? "") as {

@@ -1,6 +1,7 @@
 import { execFileSync, spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
+import { tmpdir } from "node:os";
 import { setTimeout as pauseMs } from "node:timers/promises";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { join } from "node:path";
@@ -8,6 +9,7 @@ import { afterEach, beforeAll, describe, expect, it } from "vitest";
 import { allPids, commandLine } from "../lib/kernel/process.ts";
 import { changedParameters, networkParameters } from "../lib/kernel/residue.ts";
 import { findRung, networkNamespace } from "../lib/kernel/sandbox.ts";
+import { findShell } from "../lib/kernel/shell.ts";
 import { hasTool } from "../lib/kernel/tools.ts";
 import type { LabResult } from "../lib/lab/result.ts";
 import { DIST, killAll, lastJson, run, start, until } from "../lib/testing/programs.ts";
@@ -334,10 +336,34 @@ describe("the ladder of sandboxes", () => {
     expect(stderr).not.toContain("--here");
   });
 
+  it("names what forbids it, and does not tell root to become root", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const none = 'echo 0 > /proc/sys/user/max_net_namespaces && exec "$@"';
+    const root = ["unshare", "--user", "--map-root-user", "sh", "-c", none, "sh"];
+    const { code, stderr } = await run("lab", flags, { through: root });
+    expect(code).toBe(2);
+    expect(stderr).toContain("The kernel forbids it: user.max_net_namespaces = 0.");
+    expect(stderr).toContain("Ways out: in a container, allow it");
+  });
+
   it("names a tool that is not installed, and its package", async () => {
     const { code, stdout, stderr } = await run("lab", flags, { env: { PATH: "/nowhere" } });
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
-    expect(stderr).toBe("lab: setpriv is not installed (package util-linux) [TFL_NEEDS]\n");
+    expect(stderr).toBe("lab: unshare is not installed (package util-linux) [TFL_NEEDS]\n");
+  });
+
+  it.each([
+    ["lab", "unshare", flags],
+    ["multiplex", "setpriv", ["--connections", "23"]],
+  ])("names a tool that is only busybox's: %s, %s", async (program, tool, words) => {
+    const folder = mkdtempSync(join(tmpdir(), "lab-busybox-"));
+    writeFileSync(join(folder, "busybox"), "#!/bin/sh\nexit 1\n", { mode: 0o755 });
+    symlinkSync("busybox", join(folder, tool));
+    const env = { PATH: `${folder}:${process.env["PATH"] ?? ""}` };
+    const { code, stdout, stderr } = await run(program, words, { env });
+    rmSync(folder, { recursive: true });
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toContain(`${tool} is busybox, which cannot do this: install util-linux`);
   });
 
   it("shows with --here what needs no parameter, also where nothing else is possible", async (test) => {
@@ -354,11 +380,22 @@ describe("a lab", () => {
     const { stdout } = await run("lab", ["run", "ulimit", "--arm", "control", "--json"], { env });
     expect(labs(stdout)[0]!.verdict).toBe("held");
   });
+
+  it("keeps options for Node, such as an inspector, away from the programs that it measures", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const words = ["run", "time-wait-exhaustion", "--arm", "broken", "--json"];
+    const { stdout } = await run("lab", words, { env: { NODE_OPTIONS: "--inspect=0" } });
+    expect(labs(stdout)[0]!.verdict).toBe("held");
+  });
 });
 
 describe("lab shell", () => {
+  /** A developer's own sandbox would be joined, and disturbed. */
+  const cannotOpen = (): string | undefined =>
+    cannotSandbox ?? (findShell() === undefined ? undefined : "a make shell is open: leave it");
+
   it("runs a command in a network of its own, with few ports and a lasting TIME_WAIT", async (test) => {
-    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    test.skip(cannotOpen() !== undefined, cannotOpen());
     const script =
       "cat /proc/sys/net/ipv4/ip_local_port_range /proc/sys/net/ipv4/tcp_tw_reuse; readlink /proc/self/ns/net";
     const { code, stdout } = await run("lab", ["shell", "--", "sh", "-c", script]);
@@ -368,7 +405,7 @@ describe("lab shell", () => {
   });
 
   it("hands the command's exit code on, and the signal that ended it as 128 + n", async (test) => {
-    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    test.skip(cannotOpen() !== undefined, cannotOpen());
     expect((await run("lab", ["shell", "--", "sh", "-c", "exit 23"])).code).toBe(23);
     expect((await run("lab", ["shell", "--", "sh", "-c", "kill -USR1 $$"])).code).toBe(138);
   });
@@ -376,7 +413,7 @@ describe("lab shell", () => {
   it.skipIf(!hasTool("script"))(
     "is no error of make's at a terminal, however the last command typed in it has ended",
     (test) => {
-      test.skip(cannotSandbox !== undefined, cannotSandbox);
+      test.skip(cannotOpen() !== undefined, cannotOpen());
       // script makes the terminal. The shell is false, and make is told that what is built is not to be built again.
       const typed = ["-qec", "SHELL=$(command -v false) make -o dist/.built shell", "/dev/null"];
       const env = { ...process.env, SHELL: "/bin/sh" };
@@ -391,7 +428,7 @@ describe("lab shell", () => {
   );
 
   it("says which command is not there, and ends with 127", async (test) => {
-    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    test.skip(cannotOpen() !== undefined, cannotOpen());
     const { code, stderr } = await run("lab", ["shell", "--", "no-such-command"]);
     expect(code).toBe(127);
     expect(stderr).toContain("no-such-command");
@@ -401,6 +438,31 @@ describe("lab shell", () => {
     test.skip(cannotSandbox !== undefined, cannotSandbox);
     const words = ["shell", "--alone", "--", "echo", "23"];
     expect((await run("lab", words, { through: ["env", "-u", "PATH"] })).stdout).toBe("23\n");
+  });
+
+  it("goes on in / for a user who may not enter the folder in which it was started", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const script =
+      'folder=$(mktemp -d) && cd "$folder" && chmod 0 . && "$@"; chmod 700 "$folder" && rmdir "$folder"';
+    const ordinary = ["unshare", "--user", "--map-user=1000", "--map-group=1000"];
+    const { stdout, stderr } = await run("lab", ["shell", "--alone", "--", "pwd"], {
+      through: [...ordinary, "sh", "-c", script, "sh"],
+    });
+    expect(stdout).toBe("/\n");
+    expect(stderr).toContain("lab: this user may not enter the folder in which this was started");
+  });
+
+  it("has our programs in it, also when there is no node on the PATH", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const folder = mkdtempSync(join(tmpdir(), "lab-shell-"));
+    for (const name of ["setpriv", "unshare", "env", "sh", "cat", "true", "ip"]) {
+      const path = execFileSync("sh", ["-c", `PATH=$PATH:/usr/sbin:/sbin which ${name}`]);
+      symlinkSync(path.toString().trim(), join(folder, name));
+    }
+    const words = ["shell", "--alone", "--", "server", "--version"];
+    const { stdout, stderr } = await run("lab", words, { env: { PATH: folder } });
+    rmSync(folder, { recursive: true });
+    expect(stdout, stderr).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 
   it("takes an empty SHELL for none", async (test) => {
@@ -431,7 +493,7 @@ describe("lab shell", () => {
   ] as const)(
     "ends with its command, and those who joined, at %s",
     async ([signal, code], test) => {
-      test.skip(cannotSandbox !== undefined, cannotSandbox);
+      test.skip(cannotOpen() !== undefined, cannotOpen());
       const words = ["shell", "--", "sh", "-c", "echo here; exec sleep 60"];
       const first = start("lab", words);
       await until(first.stdout, (text) => text === "here\n");
@@ -451,7 +513,7 @@ describe("lab shell", () => {
   );
 
   it("is joined by a second call, so that server and bomb meet; the bomb fills all 1,000 ports", async (test) => {
-    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    test.skip(cannotOpen() !== undefined, cannotOpen());
     const server = start("lab", ["shell", "--", process.execPath, "dist/cmd/server.js"]);
     await until(server.stderr, (text) => text.includes("listening"));
     const bomb = await run("lab", ["shell", "--", process.execPath, "dist/cmd/bomb.js", "--json"]);

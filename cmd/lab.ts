@@ -89,7 +89,7 @@ const list = command({
     const { labList, theme } = await import("../lib/report/lab-report.ts");
     const { grouped } = await import("../lib/lab/load.ts");
     const labs = await load(words);
-    const short = labs.map(({ name, summary, tags }) => ({ name, summary, tags }));
+    const short = labs.map(({ name, summary, tags }) => ({ version: 1, name, summary, tags }));
     io.out(json ? JSON.stringify(short) : labList(grouped(labs), theme(io.color.out)));
     return 0;
   },
@@ -136,7 +136,7 @@ const demo = command({
   name: "lab demo",
   summary: "the main labs with the story around them",
   flags: {},
-  examples: [["lab demo", "about 15 seconds"]],
+  examples: [["lab demo", "about 20 seconds"]],
   run: (_values, io) =>
     runThem({ ...checkedValues(runFlags, {}, {}), story: true, short: true }, io, DEMO, {}),
 });

@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
+import { createServer, type AddressInfo } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { ELSEWHERE, REFUSED } from "../lib/testing/elsewhere.ts";
 import { killAll, lastJson, run, start, startServer, until } from "../lib/testing/programs.ts";
-import { counter, readCounters } from "../lib/kernel/counters.ts";
-import { allPids, commandLine } from "../lib/kernel/process.ts";
-import { procTexts } from "../lib/sockets/capture.ts";
+import { allPids, commandLine, openDescriptors, socketInodes } from "../lib/kernel/process.ts";
+import { procTexts, readProcNet } from "../lib/sockets/capture.ts";
 import { procListenerView } from "../lib/sockets/listener.ts";
 
 afterEach(killAll);
@@ -20,11 +20,16 @@ type Result = {
   server?: Side;
 };
 
-/** The servers that a multiplex has started. */
-function serversOf(multiplex: number): number[] {
+/** The processes that hold connections of any multiplex. */
+function crowds(): number[] {
+  return allPids().filter((pid) => commandLine(pid).some((word) => word.endsWith("crowd-main.js")));
+}
+
+/** What a multiplex has started of one program: `server.js`, `crowd-main.js`. */
+function partsOf(multiplex: number, program: string): number[] {
   const children = readFileSync(`/proc/${multiplex}/task/${multiplex}/children`, "latin1");
   const pids = children.split(" ").filter(Boolean).map(Number);
-  return pids.filter((pid) => commandLine(pid).some((word) => word.endsWith("server.js")));
+  return pids.filter((pid) => commandLine(pid).some((word) => word.endsWith(program)));
 }
 
 describe("multiplex", () => {
@@ -45,6 +50,19 @@ describe("multiplex", () => {
       await run("multiplex", ["-c", "23", "--port", `${server.port}`, "--json"]),
     ) as unknown as Result;
     expect(result.server!.open.descriptors - result.server!.before.descriptors).toBe(23);
+  });
+
+  it("takes nothing but an echo for an answer, however long it is", async () => {
+    const other = createServer((socket) =>
+      socket.on("error", () => undefined).on("data", () => socket.write("y".repeat(64))),
+    );
+    await new Promise<void>((resolve) => other.listen(0, "127.0.0.1", resolve));
+    const { port } = other.address() as AddressInfo;
+    const { code, stdout } = await run("multiplex", ["-c", "23", "--port", `${port}`]);
+    other.close();
+    expect(stdout).toContain("messages    0 of 23 answered");
+    expect(stdout).toContain("EBADMSG 23 (the first: what came back differs from what was sent)");
+    expect(code).toBe(1);
   });
 
   it("does the same work in turns with one connection at a time", async () => {
@@ -77,8 +95,6 @@ describe("multiplex", () => {
   it("leaves no process behind when it is interrupted with its connections in several of them", async () => {
     const flags = ["-c", "23", "--processes", "2", "--messages", "100000000"];
     const multiplex = start("multiplex", flags);
-    const crowds = (): number[] =>
-      allPids().filter((pid) => commandLine(pid).some((word) => word.endsWith("crowd-main.js")));
     const before = crowds();
     const ours = await until(
       () => crowds().filter((pid) => !before.includes(pid)),
@@ -96,7 +112,7 @@ describe("multiplex", () => {
     const flags = ["-c", "23", "--processes", "2", "--messages", "100000000", "--json"];
     const multiplex = start("multiplex", flags, { through: ["setsid"] });
     await until(
-      () => serversOf(multiplex.pid),
+      () => partsOf(multiplex.pid, "server.js"),
       (pids) => pids.length > 0,
     );
     process.kill(group * multiplex.pid, "SIGINT");
@@ -108,14 +124,36 @@ describe("multiplex", () => {
     });
   });
 
+  it("says which of its processes was killed, with how many connections, and compares nothing with what is left", async () => {
+    const before = crowds();
+    const multiplex = start("multiplex", ["-c", "46", "--processes", "2", "--messages", "5000"]);
+    const [victim = 0] = await until(
+      () => crowds().filter((pid) => !before.includes(pid)),
+      (pids) => pids.length === 2,
+    );
+    await until(
+      () => openDescriptors(victim),
+      (descriptors) => descriptors > 40,
+    );
+    process.kill(victim, "SIGKILL");
+    const { code, stdout } = await multiplex.finished;
+    expect(code).toBe(1);
+    expect(stdout).toContain(
+      `SIGKILL 23 (the first: process ${victim} of ours has ended, and with it 23`,
+    );
+    expect(stdout).not.toMatch(/^client /m);
+    expect(stdout).toMatch(/^server +2 /m);
+  });
+
   it("counts what was sent and answered until Ctrl-C, in several processes, and not what was planned", async () => {
     const flags = ["-c", "23", "--processes", "2", "--messages", "100000000", "--json"];
-    const before = readCounters();
     const multiplex = start("multiplex", flags);
-    await until(
-      () => counter(readCounters(), "TcpPassiveOpens") - counter(before, "TcpPassiveOpens"),
-      (opened) => opened >= 23,
-    );
+    const held = (): number => {
+      const crowd = partsOf(multiplex.pid, "crowd-main.js");
+      const inodes = new Set<number | undefined>(crowd.flatMap((pid) => [...socketInodes(pid)]));
+      return readProcNet().filter(({ inode }) => inodes.has(inode)).length;
+    };
+    await until(held, (open) => open === 23);
     multiplex.child.kill("SIGINT");
     const { exchanged } = lastJson(await multiplex.finished) as unknown as Result;
     expect(exchanged.sent).toBeLessThan(100_000_000);
@@ -180,7 +218,7 @@ describe("multiplex", () => {
   it("takes its server with it, even when it is killed with SIGKILL", async () => {
     const multiplex = start("multiplex", ["-c", "23", "--messages", "100000000"]);
     const [server] = await until(
-      () => serversOf(multiplex.pid),
+      () => partsOf(multiplex.pid, "server.js"),
       (pids) => pids.length > 0,
     );
     multiplex.child.kill("SIGKILL");

@@ -11,16 +11,16 @@ import { setTimeout as pause } from "node:timers/promises";
 import {
   choice,
   flag,
+  flagOrVariable,
   integer,
   milliseconds,
   optional,
   toggle,
   words,
-  type Flag,
   type Values,
 } from "../lib/cli/flags.ts";
 import type { Io } from "../lib/cli/io.ts";
-import { command, main, UsageError } from "../lib/cli/main.ts";
+import { command, main, refuseFlags, UsageError } from "../lib/cli/main.ts";
 import type { ServeJsonOptions } from "../lib/programs/json-server.ts";
 import type { ServerStatus, Serving } from "../lib/programs/server.ts";
 import { BEHAVIOURS, type Behaviour } from "../lib/protocol/echo-server.ts";
@@ -59,8 +59,9 @@ const common = {
 const echo = {
   leak: toggle({ about: "Never close a connection; short for --behave leak", env: "LEAK" }),
   behave: flag(choice(...behaviours), "echo", {
-    about: `What to do with a connection: ${behaviours.join(", ")}`,
+    about: "What to do with a connection: see below",
     metavar: "HOW",
+    meanings: BEHAVIOURS,
   }),
   "block-after": flag(integer(0), 0, {
     about: "Stop accepting after N connections: block the event loop",
@@ -136,24 +137,17 @@ await main(
     ],
     run: (values, io) => {
       const isJson = values.protocol === "json";
-      refuseOthers(values, isJson ? echo : json);
+      refuseFlags(isJson ? echo : json, values, `--protocol ${values.protocol}`);
       return isJson ? serveMessages(values, io) : serveEcho(values, io);
     },
   }),
 );
 
-/** A flag that would have no effect is a mistake of its user's. */
-function refuseOthers(values: Given, others: typeof echo | typeof json): void {
-  for (const [name, { default: fallback, env }] of Object.entries<Flag>(others))
-    if (values[name as keyof Given] !== fallback)
-      throw new UsageError(
-        `--${name}${env === undefined ? "" : `, or ${env} in the environment,`} has no meaning with --protocol ${values.protocol}; see --help`,
-      );
-}
-
 async function serveEcho(values: Given, io: Io): Promise<number> {
   if (values.leak && values.behave !== "echo" && values.behave !== "leak")
-    throw new UsageError(`--leak and --behave ${values.behave} exclude each other`);
+    throw new UsageError(
+      `${flagOrVariable("leak", flags.leak)} and --behave ${values.behave} exclude each other`,
+    );
   // The words for the report, too, before it listens: whoever counts our descriptors then finds no file of a module among them.
   const [{ serve }, words] = await Promise.all([
     import("../lib/programs/server.ts"),
@@ -240,8 +234,8 @@ function tellAddress(
   io: Io,
 ): void {
   const { address, port, metricsPort } = where;
-  if (isJson)
-    io.out(JSON.stringify({ event: "listening", pid: process.pid, address, port, metricsPort }));
+  const told = { version: 1, pid: process.pid, address, port, metricsPort };
+  if (isJson) io.out(JSON.stringify({ event: "listening", ...told }));
   io.err(`server: listening on ${address}:${port}, ${what}. Ctrl-C to stop.`);
   if (metricsPort !== undefined)
     io.err(`server: metrics on http://127.0.0.1:${metricsPort}/metrics`);

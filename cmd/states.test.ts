@@ -17,7 +17,10 @@ import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { networkNamespace } from "../lib/kernel/sandbox.ts";
+import { hasTool } from "../lib/kernel/tools.ts";
 import { ELSEWHERE } from "../lib/testing/elsewhere.ts";
+import { until } from "../lib/testing/programs.ts";
+import { terminal } from "../lib/testing/terminal.ts";
 import { emptyCounts, identityOf, stateNamed, type SocketRecord } from "../lib/sockets/index.ts";
 
 const ROOT = join(import.meta.dirname, "..");
@@ -80,6 +83,11 @@ describe("states FILE", () => {
     expect(forced.stdout).toContain("\u001B[");
     const not = await run([SS], { env: { FORCE_COLOR: "1", NO_COLOR: "1" } });
     expect(not.stdout).not.toContain("\u001B");
+  });
+
+  it.each(["", "0", "false"])("takes FORCE_COLOR=%s for no force", async (FORCE_COLOR) => {
+    const { stdout } = await run([SS], { env: { FORCE_COLOR, NO_COLOR: "" } });
+    expect(stdout).not.toContain("\u001B");
   });
 
   it("prints JSON and nothing else: a version, the format and all 11 states", async () => {
@@ -397,6 +405,45 @@ describe("states, interrupted", () => {
       }
     });
   }
+});
+
+describe("states, when its reader has stopped", () => {
+  it("ends with one signal, however much is still to be written", async () => {
+    const path = join(folder, "many.txt");
+    const rows = Array.from(
+      { length: 40_000 },
+      (_, n) => `ESTAB 0 0 10.0.0.1:${n + 1} 10.0.0.2:80`,
+    );
+    const header = "State Recv-Q Send-Q Local Address:Port Peer Address:Port";
+    writeFileSync(path, [header, ...rows, ""].join("\n"));
+    const child = spawn(process.execPath, [STATES, path, "--json", "--records"]);
+    const ended = once(child, "exit", { signal: AbortSignal.timeout(DEADLINE_MS) });
+    await once(child.stdout, "readable"); // And nobody reads on.
+    child.kill("SIGTERM");
+    expect(await ended).toEqual([143, null]);
+    child.stdout.destroy();
+  });
+});
+
+describe.skipIf(!hasTool("tmux"))("states --watch, at a terminal", () => {
+  it("leaves what stands above alone after Ctrl-Z and fg", async () => {
+    const desk = terminal(join(folder, "tmux"), "sh -i", 60);
+    const tables = (text: string): number => text.match(/^STATE /gm)?.length ?? 0;
+    try {
+      desk.type(`${process.execPath} ${STATES} --watch --interval-ms 100`);
+      desk.keys("Enter");
+      await until(desk.screen, (text) => tables(text) === 1);
+      desk.keys("C-z");
+      await until(desk.screen, (text) => /Stopped[^]*\n[#$]$/.test(text));
+      desk.type("fg");
+      desk.keys("Enter");
+      // The table before, the shell's words, and the table that was painted since.
+      const isWhole = /^LISTEN [^]*Stopped[^]* fg\n[^]*^LISTEN /m;
+      await until(desk.screen, (text) => isWhole.test(text));
+    } finally {
+      desk.kill();
+    }
+  });
 });
 
 describe("states --watch", () => {

@@ -147,6 +147,8 @@ async function watch(values: Flags, io: Io, look: () => Promise<Look>): Promise<
   const { compactCounts } = await import("../lib/report/states-table.ts");
   let before: StateCounts | undefined;
   let erase = "";
+  // After Ctrl-Z and fg the cursor is elsewhere: what stands above it is the shell's, too, and stays.
+  process.on("SIGCONT", () => (erase = ""));
   for await (const seen of looks(look, values["interval-ms"], io.signal)) {
     const { counts } = seen.tally;
     const now = new Date();

@@ -1,5 +1,12 @@
 import { execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import {
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -52,8 +59,23 @@ type TraceJson = {
     readonly held: boolean;
   }[];
   readonly conversations: readonly { readonly packets: number }[];
+  readonly notes: readonly string[];
   readonly workloads: readonly { readonly role: string; readonly calls: Record<string, number> }[];
 };
+
+function statusOf(pid: number): string {
+  return readFileSync(`/proc/${pid}/status`, "latin1");
+}
+
+/** Who traces a process; 0 for nobody. */
+function tracerOf(pid: number): number {
+  return Number(/^TracerPid:\t(\d+)$/m.exec(statusOf(pid))?.[1]);
+}
+
+function childrenOf(pid: number): readonly number[] {
+  const pids = readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1");
+  return pids.split(" ").filter(Boolean).map(Number);
+}
 
 /** A server on port 2323 of a network of its own. */
 async function serverElsewhere(): Promise<{ readonly pid: number; readonly inside: Started }> {
@@ -160,7 +182,8 @@ describe.skipIf(isMissing)("trace: one echo", () => {
 describe.skipIf(isMissing)("trace", () => {
   it("compares one connection with 23, and counts the calls of both sides", async () => {
     const { conversations, workloads, checks } = await traced("--connections", "23");
-    expect(checks.every(({ held }) => held)).toBe(true);
+    expect(checks.map(({ text }) => text).join("\n")).toContain("one clock");
+    expect(checks.filter(({ held }) => !held)).toEqual([]);
     expect(conversations).toHaveLength(23);
     const calls = Object.fromEntries(workloads.map((one) => [one.role, one.calls]));
     expect(calls["server"]).toMatchObject({ accept4: 23, listen: 1 });
@@ -193,7 +216,8 @@ describe.skipIf(isMissing)("trace", () => {
     expect(finished.code).toBe(0);
     expect(finished.stderr).toBe("got bye\n");
     const { rows, checks } = lastJson(finished) as TraceJson;
-    expect(checks.every(({ held }) => held)).toBe(true);
+    expect(checks.map(({ text }) => text).join("\n")).toContain("one clock");
+    expect(checks.filter(({ held }) => !held)).toEqual([]);
     expect(rows.find(({ name, side }) => name === "write" && side === "server")).toMatchObject({
       got: 3,
     });
@@ -210,6 +234,26 @@ describe.skipIf(isMissing)("trace", () => {
     expect(rows.map(({ name }) => name)).toContain("accept4");
     expect(status()).toMatch(/^TracerPid:\t0$/m);
     expect((await run("client", ["--port", `${server.port}`])).code).toBe(0);
+  });
+
+  it("keeps what it has, and says what is missing, when tcpdump or strace is killed", async () => {
+    const server = await startServer();
+    const trace = start("trace", ["--json", "--pid", `${server.pid}`, "--for-ms", "600000"]);
+    const tracer = await until(
+      () => tracerOf(server.pid),
+      (pid) => pid > 0,
+    );
+    const siblings = childrenOf(childrenOf(trace.pid)[0] ?? 0);
+    const isTcpdump = (pid: number): boolean => commandLine(pid)[0] === "tcpdump";
+    process.kill(siblings.find(isTcpdump) ?? 0, "SIGKILL");
+    await run("client", ["--port", `${server.port}`]);
+    process.kill(tracer, "SIGKILL");
+    const finished = await trace.finished;
+    const { rows, notes } = lastJson(finished) as TraceJson;
+    expect(finished.code).toBe(0);
+    expect(rows.map(({ name }) => name)).toContain("accept4");
+    expect(notes).toContain("packets are missing: tcpdump was ended by SIGKILL");
+    expect(notes).toContain("calls are missing: strace ended in the middle of a line");
   });
 
   it("knows the sockets of a process that lives in another network", async () => {
@@ -260,6 +304,30 @@ describe.skipIf(isMissing)("trace", () => {
     await until(straces, (count) => count === 0);
   });
 
+  it.skipIf(!hasTool("perl"))(
+    "ends at a Ctrl-C that meets strace in its own tests, whose child is stopped then",
+    async () => {
+      const folder = mkdtempSync(join(scratch, "testing-"));
+      // As strace does it: a child with the same command line, that stops itself.
+      const script = "#!/usr/bin/perl\nif (fork == 0) { kill STOP => $$; exit } sleep 60;\n";
+      writeFileSync(join(folder, "strace"), script, { mode: 0o755 });
+      const server = await startServer();
+      const trace = start("trace", ["--", "sleep", `7${server.pid}`], {
+        through: ["setsid"],
+        env: { PATH: `${folder}:${process.env["PATH"] ?? ""}` },
+      });
+      const stopped = (): readonly number[] =>
+        allPids().filter((pid) => {
+          const words = commandLine(pid);
+          return words[1] === join(folder, "strace") && statusOf(pid).includes("State:\tT");
+        });
+      await until(stopped, (pids) => pids.length === 1);
+      process.kill(-trace.pid, "SIGINT");
+      expect((await trace.finished).code).toBe(130);
+      expect(stopped()).toEqual([]);
+    },
+  );
+
   it("leaves a process that it has hardly joined, and takes one without a call for nobody else's", async () => {
     const ends = await Promise.all(
       [1, 10, 20, 30, 40].map(async (forMs) => {
@@ -283,6 +351,21 @@ describe.skipIf(isMissing)("trace", () => {
     const { code, stderr } = await run("trace", [], { env: { PATH: folder } });
     expect(code).toBe(2);
     expect(stderr).toContain("trace: strace is not installed (package strace) [TFL_NEEDS]");
+  });
+
+  it.each([
+    ["strace", [], "strace cannot trace here: strace: PTRACE_TRACEME: not permitted"],
+    ["strace", ["--", "true"], "strace cannot trace here\n"],
+    ["tcpdump", [], "no packets: tcpdump: PTRACE_TRACEME: not permitted"],
+    ["tcpdump", ["latency", "-c", "23"], "no packets: tcpdump: PTRACE_TRACEME: not permitted"],
+  ] as const)("says what it lacks where %s may not do its work: %j", async (tool, words, why) => {
+    const folder = mkdtempSync(join(scratch, "forbidden-"));
+    const script = '#!/bin/sh\necho "${0##*/}: PTRACE_TRACEME: not permitted" >&2\nexit 1\n';
+    writeFileSync(join(folder, tool), script, { mode: 0o755 });
+    const env = { PATH: `${folder}:${process.env["PATH"] ?? ""}` };
+    const { code, stderr } = await run("trace", words, { env });
+    expect(code).toBe(2);
+    expect(stderr).toContain(why);
   });
 
   it.each([
@@ -348,6 +431,14 @@ describe("trace fds", () => {
     const { stdout } = await run("trace", ["fds", `${server.pid}`]);
     expect(stdout).toContain("accept queue: 0 wait for accept(), backlog 511");
     client.child.kill("SIGTERM");
+  });
+
+  it("tells the FIN that a program has not read from data", async () => {
+    const server = await startServer(["--block-after", "1", "--block-ms", "30000"]);
+    await run("client", ["--port", `${server.port}`, "--messages", "0"]);
+    const { stdout } = await run("trace", ["fds", `${server.pid}`]);
+    expect(stdout).toMatch(/CLOSE_WAIT .*\n.*\n +queues: the FIN not yet read, 0 bytes/);
+    server.child.kill("SIGKILL");
   });
 
   it("looks into the network in which the process lives", async () => {

@@ -33,10 +33,14 @@ function recorded(claim: Claim): string {
   return text;
 }
 
-function measuredIn({ name, find, measured }: Claim, text: string): string {
+/** What was measured, in words; throws when it is not in the session, or speaks against the verdict. */
+export function measuredIn({ name, find, measured, verdict, bears }: Claim, text: string): string {
   const groups = find.exec(text);
   if (groups === null)
     throw new Error(`claim ${name}: nothing in its session is what it looks for:\n${text}`);
+  const numbers = groups.slice(1).map((group) => Number.parseFloat(group.replaceAll(",", "")));
+  if (bears?.(...numbers) === false)
+    throw new Error(`claim ${name}: not ${verdict} by what was measured:\n${text}`);
   return measured.replaceAll(/\$(\d)/g, (_, digit: string) => groups[Number(digit)] ?? "");
 }
 
@@ -60,7 +64,8 @@ export function claimsPage(hint: string): string {
     [
       "# Claims checked",
       hint,
-      "Five texts on TCP that many have learnt from say things in numbers. Here each of them was put to the test, with programs of this suite, in the sandbox that `make shell` opens. " +
+      "Texts on TCP that many have learnt from say things in numbers: on the socket API, on what the kernel does, on a protocol over sockets, and notes for revision. " +
+        "Here each of these claims was put to the test, with programs of this suite, in the sandbox that `make shell` opens. " +
         `Of ${CLAIMS.length} claims ${count("holds")} hold, ${count("wrong")} are wrong here, ${count("outdated")} outdated; with ${count("depends")} it depends.`,
       ["| claim | text on | measured | verdict |", "| --- | --- | --- | --- |", ...rows].join("\n"),
       "## The sessions",

@@ -36,8 +36,8 @@ export const bombContest: Contest = {
       peer: { name: "C loop", source: ["C loop", "perSecond"] },
       reach: { ratio: 0.9 },
       limit:
-        "The port range, not the program: connect() takes ports of one parity, 14,116 of 28,232, and each of them comes back after tcp_tw_reuse_delay, one second. " +
-        "So neither side gets beyond 14,116 per second for long.",
+        "The search for a port, not the program: connect() takes ports of one parity, 14,116 of 28,232, as long as one of them is free, and each comes back after tcp_tw_reuse_delay, one second. " +
+        "Beyond 14,116 per second it looks at all of these before it takes another, which costs milliseconds: so neither side gets far beyond.",
     },
     {
       what: "the same with RST: no port has to wait",

@@ -108,7 +108,7 @@ export const parseContest: Contest = {
       peer: { name: "jc --ss", source: ["jc", "ms"] },
       reach: { ratio: 10 },
       limit:
-        "Start-up, not parsing: Node takes half of it before our first line runs, yargs as much again to load. With ten times as many rows the ratio is what was asked for, see below.",
+        "Start-up more than parsing: Node takes a quarter of it before our first line runs, yargs about as much again to load. With ten times as many rows the ratio is what was asked for, see below.",
     },
     {
       what: "1,000,000 rows streamed: memory grown by",

@@ -23,6 +23,8 @@ export type Flag<T = unknown> = {
   readonly alias?: string;
   /** What the help shows instead of the default value. */
   readonly defaultText?: string;
+  /** What each value means, where there are few; below the flags the help says so. */
+  readonly meanings?: Readonly<Record<string, string>>;
   /** Heading of the help under which it stands. */
   readonly group?: string;
 };
@@ -34,6 +36,11 @@ export type Flags = Readonly<Record<string, Flag>>;
 export type Values<F extends Flags> = {
   readonly [K in keyof F]: F[K] extends Flag<infer T> ? T : never;
 };
+
+/** A flag, and the variable that may have stood in for it: what a complaint is about. */
+export function flagOrVariable(name: string, { env }: Flag): string {
+  return env === undefined ? `--${name}` : `--${name}, or ${env} in the environment,`;
+}
 
 type Details<T> = Omit<Flag<T>, "check" | "default">;
 

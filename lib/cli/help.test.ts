@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { flag, integer, toggle, words } from "./flags.ts";
+import { choice, flag, integer, toggle, words } from "./flags.ts";
 import { helpText } from "./help.ts";
 import { groupHelp } from "./main.ts";
 
@@ -28,6 +28,16 @@ describe("helpText", () => {
     expect(text).toContain("  -p, --port N     Door (env PORT) [default: 80]\n");
     expect(text).toContain("      --loud       Use the other hand\n");
     expect(text).toContain("      --help       Show this help\n");
+  });
+
+  it("says what each value of a flag means that has few", () => {
+    const how = { metavar: "HOW", meanings: { softly: "with a finger", hard: "with a fist" } };
+    const flags = {
+      how: flag(choice("softly", "hard"), "hard", { about: "How: see below", ...how }),
+    };
+    expect(
+      helpText({ name: "knock", summary: "knock", flags, examples: [["knock", "once"]] }),
+    ).toContain("\nHOW of --how:\n  softly  with a finger\n  hard    with a fist\n");
   });
 
   it("fits into 80 columns, with what does not fit below itself, and a default never torn apart", () => {

@@ -36,6 +36,11 @@ export function helpText({ name, summary, flags, words, examples }: Helpful): st
       ["    --help", "Show this help"],
       ["    --version", "Show the version"],
     ]),
+    ...Object.entries(flags).flatMap(([name, { metavar = "", meanings }]) =>
+      meanings === undefined
+        ? []
+        : ["", `${metavar} of --${name}:`, ...columns(Object.entries(meanings))],
+    ),
     ...[...groups].flatMap((group) => ["", `${group}:`, ...columns(rows(flags, group))]),
     "",
     "Examples:",

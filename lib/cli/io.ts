@@ -44,9 +44,10 @@ export function processIo(): Io {
   };
   for (const [name, code] of Object.entries(SIGNALS)) process.on(name, () => interrupt(code));
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    // `states --watch | head -1` is no error: the reader has what it wanted.
-    if (error.code === "EPIPE") interrupt(0);
-    else giveUp(error);
+    // `states --watch | head -1` is no error: the reader has what it wanted. Each further write is refused, too: that is no second
+    // Ctrl-C, and what began with one still ends with its code.
+    if (error.code !== "EPIPE") giveUp(error);
+    if (!controller.signal.aborted) interrupt(0);
   });
   process.stderr.on("error", () => undefined); // Talk that nobody hears is no reason to stop.
   const live = liveText(process.stderr);
@@ -76,7 +77,7 @@ export function processIo(): Io {
 }
 
 /** A full disk: what would have been written is lost, and whoever reads the exit code has to know. */
-function giveUp({ message }: Error): void {
+function giveUp({ message }: Error): never {
   process.stderr.write(`stdout: ${message}: what was to be printed is lost\n`);
   process.exit(2);
 }
@@ -84,7 +85,7 @@ function giveUp({ message }: Error): void {
 function mayColor(stream: WriteStream): boolean {
   const { NO_COLOR, FORCE_COLOR, TERM } = process.env;
   if (NO_COLOR !== undefined && NO_COLOR !== "") return false;
-  if (FORCE_COLOR !== undefined && FORCE_COLOR !== "0") return true;
+  if (!["", "0", "false"].includes(FORCE_COLOR ?? "")) return true;
   return stream.isTTY && TERM !== "dumb";
 }
 

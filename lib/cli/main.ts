@@ -4,9 +4,16 @@
  * Every executable is a `Command`, or several under one name (`lab run`, `lab list`). Exit codes: 0 fine; 1 a claim or a
  * check failed; 2 wrong usage or an unmet need; 70 a defect of ours; 128 + n ended by signal n (130 is Ctrl-C).
  */
-import { readFileSync } from "node:fs";
+import { accessSync, constants, readFileSync } from "node:fs";
 import type { Argv } from "yargs";
-import { checkedValues, FlagError, yargsOption, type Flags, type Values } from "./flags.ts";
+import {
+  checkedValues,
+  FlagError,
+  flagOrVariable,
+  yargsOption,
+  type Flags,
+  type Values,
+} from "./flags.ts";
 import { columns, EXIT_CODES, helpText, type Helpful } from "./help.ts";
 import { processIo, type Io } from "./io.ts";
 
@@ -61,15 +68,29 @@ export function command<F extends Flags>(command: Command<F>): AnyCommand {
 /** Runs a command, or the one of a group that the first word names, on this process; never returns. */
 export async function main(program: AnyCommand | CommandGroup): Promise<never> {
   const io = processIo();
+  leaveForbiddenFolder(program.name, io);
   const argv = process.argv.slice(2);
   // A socket in CLOSE_WAIT that nobody reads is idle for libuv: on its own it would let the process end.
   setInterval(() => undefined, 2 ** 31 - 1);
   const code = await (
     "commands" in program ? runGroup(program, argv, io) : program.main(argv, io)
   ).catch((error: unknown) => explain(program.name, error, io));
-  // A pipe takes what it has room for; exit would throw the rest of a long JSON away.
-  await Promise.all([process.stdout, process.stderr].map(flushed));
+  // A pipe takes what it has room for; exit would throw the rest of a long JSON away. Whoever reads may have stopped, for ever: now
+  // there is nothing left to sum up, and one Ctrl-C is enough.
+  const written = Promise.all([process.stdout, process.stderr].map(flushed));
+  const stopped = new Promise((resolve) => io.signal.addEventListener("abort", resolve));
+  await Promise.race([written, stopped]);
   process.exit(io.interruption() ?? code);
+}
+
+/** What is started from here begins in the present folder; where this user may not enter that, as with `sudo -u www-data` in /root, nothing would. */
+function leaveForbiddenFolder(name: string, io: Io): void {
+  try {
+    accessSync(".", constants.X_OK);
+  } catch {
+    process.chdir("/");
+    io.err(`${name}: this user may not enter the folder in which this was started: goes on in /`);
+  }
 }
 
 function flushed(stream: NodeJS.WriteStream): Promise<void> {
@@ -166,6 +187,13 @@ function refuseMisread(flags: Flags, argv: readonly string[]): void {
   if (complaint !== undefined) throw new UsageError(`${complaint}; see --help`);
 }
 
+/** A flag that would have no effect is a mistake of its user's. Throws UsageError when one of these has another value than its default. */
+export function refuseFlags(flags: Flags, values: Record<string, unknown>, mode: string): void {
+  const given = Object.entries(flags).find(([name, flag]) => values[name] !== flag.default);
+  if (given !== undefined)
+    throw new UsageError(`${flagOrVariable(...given)} has no meaning with ${mode}; see --help`);
+}
+
 /** yargs takes `--leak=banana` for true, `--no-host` for a host named false, and `--_` and `--$0` for names of its own. */
 function misreading(flags: Flags, word: string): string | undefined {
   if (/^--?(no-)?[_$]/.test(word)) return `Unknown argument: ${word}`;
@@ -249,8 +277,10 @@ function explain(name: string, error: unknown, io: Io): number {
     );
     return 2;
   }
+  // The only names that are looked up are of hosts. Some shells and tools set HOST for purposes of their own.
+  const what = syscall === "getaddrinfo" ? "--host, or HOST in the environment: " : "";
   if (typeof code === "string" && /^(TFL_|E[A-Z0-9]+$|EAI_)/.test(code)) {
-    io.err(`${name}: ${message}${message.includes(code) ? "" : ` [${code}]`}`);
+    io.err(`${name}: ${what}${message}${message.includes(code) ? "" : ` [${code}]`}`);
     return 2;
   }
   io.err(`${name}: a defect in this program, please report it.\n${stack ?? String(error)}`);

@@ -1,6 +1,7 @@
 /** process: what /proc tells about one process: descriptors, limits, memory, threads. Source: proc(5), getrlimit(2). */
 import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { NeedsError } from "./errors.ts";
+import { needTool } from "./tools.ts";
 
 /** Which process: its pid, or this one. */
 export type Pid = number | "self";
@@ -101,9 +102,10 @@ export function commandLine(pid: number): readonly string[] {
 
 /**
  * The command line of a program that is killed when its parent dies, even when that is killed with SIGKILL: PR_SET_PDEATHSIG in
- * prctl(2). setpriv is in the package util-linux.
+ * prctl(2). Throws NeedsError without setpriv.
  */
 export function diesWithParent(argv: readonly string[]): readonly string[] {
+  needTool("setpriv", "util-linux");
   return ["setpriv", "--pdeathsig", "KILL", "--", ...argv];
 }
 

@@ -37,7 +37,6 @@ const ROOT_MAPS_TO = 1000;
  * this process. Throws NeedsError without the tools for it.
  */
 export function sandboxCommand(rung: Rung, argv: readonly string[]): readonly string[] {
-  needTool("setpriv", "util-linux");
   const inside = ["env", `PATH=${searchPath()}`, ...argv];
   if (rung === "here") return diesWithParent(inside);
   needTool("unshare", "util-linux");
@@ -81,10 +80,10 @@ exec unshare --net -- sh -c '
 export async function findRung(without?: string): Promise<Rung> {
   const user = await attempt("user-namespace");
   if (user === "works") return "user-namespace";
-  const isRoot = process.getuid?.() === 0;
-  const root = isRoot ? await attempt("root-namespace") : undefined;
+  if (!isRoot()) throw new NeedsError(noSandbox(user, without));
+  const root = await attempt("root-namespace");
   if (root === "works") return "root-namespace";
-  throw new NeedsError(noSandbox(user, without));
+  throw new NeedsError(noSandbox(root, without));
 }
 
 async function attempt(rung: Rung): Promise<string> {
@@ -97,11 +96,15 @@ async function attempt(rung: Rung): Promise<string> {
   return failed ? stderr.trim() || (originalMessage ?? "failed") : "works";
 }
 
+function isRoot(): boolean {
+  return process.getuid?.() === 0;
+}
+
 function noSandbox(reason: string, without?: string): string {
   return [
     `no private network can be made here: ${reason}`,
     ...causes(),
-    "Ways out: run it as root (sudo); in a container, allow it (docker run --security-opt seccomp=unconfined",
+    `Ways out: ${isRoot() ? "" : "run it as root (sudo); "}in a container, allow it (docker run --security-opt seccomp=unconfined`,
     `--security-opt systempaths=unconfined)${without === undefined ? "." : `; or ${without}`}`,
   ].join("\n  ");
 }
@@ -114,8 +117,9 @@ function causes(): readonly string[] {
     );
   if (readSysctl("kernel.unprivileged_userns_clone") === "0")
     found.push("The kernel forbids it: kernel.unprivileged_userns_clone = 0.");
-  if (readSysctl("user.max_user_namespaces") === "0")
-    found.push("The kernel forbids it: user.max_user_namespaces = 0.");
+  for (const kind of ["user", "net", "pid", "mnt"])
+    if (readSysctl(`user.max_${kind}_namespaces`) === "0")
+      found.push(`The kernel forbids it: user.max_${kind}_namespaces = 0.`);
   return found;
 }
 

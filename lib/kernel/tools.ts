@@ -1,6 +1,6 @@
 /** tools: which programs are installed. */
-import { accessSync, constants } from "node:fs";
-import { delimiter, join } from "node:path";
+import { accessSync, constants, realpathSync } from "node:fs";
+import { basename, delimiter, join } from "node:path";
 import { NeedsError } from "./errors.ts";
 
 /** Where nft, ip, tc and sysctl lie. Debian leaves these folders out of an ordinary user's PATH; in a sandbox such a user may call them. */
@@ -15,17 +15,22 @@ export function searchPath(): string {
   return [...new Set([...folders, ...SYSTEM_FOLDERS])].join(delimiter);
 }
 
-/** Throws NeedsError, naming the Debian package, unless there is an executable of this name. */
+/** Throws NeedsError, naming the Debian package, unless there is an executable of this name that can more than busybox's. */
 export function needTool(name: string, fromPackage: string): void {
-  if (!hasTool(name)) throw new NeedsError(`${name} is not installed (package ${fromPackage})`);
+  const path = findTool(name);
+  if (path === undefined) throw new NeedsError(`${name} is not installed (package ${fromPackage})`);
+  if (basename(realpathSync(path)) === "busybox")
+    throw new NeedsError(`${path} is busybox, which cannot do this: install ${fromPackage}`);
 }
 
 /** Is there an executable of this name on the search path, or at this path? */
 export function hasTool(name: string): boolean {
-  if (name.includes("/")) return isExecutable(name);
-  return searchPath()
-    .split(delimiter)
-    .some((folder) => isExecutable(join(folder, name)));
+  return findTool(name) !== undefined;
+}
+
+function findTool(name: string): string | undefined {
+  const folders = name.includes("/") ? [""] : searchPath().split(delimiter);
+  return folders.map((folder) => join(folder, name)).find(isExecutable);
 }
 
 function isExecutable(path: string): boolean {

@@ -20,6 +20,17 @@ export type Hook = "prerouting" | "input" | "forward" | "output" | "postrouting"
 /** One end of a cable. */
 export type Plug = { readonly host: Host; readonly name: string; readonly address: string };
 
+/** Client - router - server: three hosts. The router forwards; what else it does is up to the lab. */
+export type Route = { readonly client: Host; readonly router: Host; readonly server: Host };
+
+/** Their addresses; the keys `inside` and `outside` are the names of the router's interfaces, too. */
+export const ROUTE = {
+  client: "10.77.1.2",
+  inside: "10.77.1.1",
+  outside: "10.77.2.1",
+  server: "10.77.2.2",
+} as const;
+
 const HOLD_S = "60";
 
 /** A host: this process's own network, or one of its own. */
@@ -84,6 +95,14 @@ export class Host {
     this.command("nft", ["-f", "-"], rules);
   }
 
+  /** Gives connections another source as they leave through an interface: `masquerade`, `snat to ADDRESS`; see nft(8). */
+  translate(name: string, lines: readonly string[]): void {
+    needNft(this.#bench);
+    const rules = lines.map((line) => `oifname "${name}" ${line};`).join(" ");
+    const chain = `type nat hook postrouting priority 100; policy accept; ${rules}`;
+    this.command("nft", ["-f", "-"], `table ip lab_nat { chain lab { ${chain} }; }\n`);
+  }
+
   /** Packets that the rules with `counter` at a hook have seen. */
   packets(hook: Hook): number {
     const listing = this.command("nft", ["list", "table", "inet", `lab_${hook}`]);
@@ -125,6 +144,28 @@ export async function withHosts(
   } finally {
     for (const host of others) host.end();
   }
+}
+
+/** Does `work` with a client, which is this process's own network, and behind a router a server; both know the way. */
+export async function withRoute(
+  bench: Bench,
+  work: (route: Route) => Promise<void>,
+): Promise<void> {
+  await withHosts(bench, 2, async (client, [router, server]) => {
+    if (router === undefined || server === undefined) throw new Error("two hosts were asked for");
+    connectHosts(
+      { host: client, name: "net0", address: `${ROUTE.client}/24` },
+      { host: router, name: "inside", address: `${ROUTE.inside}/24` },
+    );
+    connectHosts(
+      { host: server, name: "net0", address: `${ROUTE.server}/24` },
+      { host: router, name: "outside", address: `${ROUTE.outside}/24` },
+    );
+    client.command("ip", ["route", "add", "default", "via", ROUTE.inside]);
+    server.command("ip", ["route", "add", "default", "via", ROUTE.outside]);
+    router.sysctl("net.ipv4.ip_forward", 1);
+    await work({ client, router, server });
+  });
 }
 
 async function makeHost(bench: Bench): Promise<Host> {

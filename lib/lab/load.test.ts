@@ -1,6 +1,10 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
+import { readCounters } from "../kernel/counters.ts";
 import { labNames, loadLab, loadLabs } from "./load.ts";
+
+/** What nstat puts before the name of a column. */
+const PREFIX = /^(?:TcpExt|Tcp|UdpLite|Udp|IpExt|Ip|IcmpMsg|Icmp)(?=[A-Z])/;
 
 describe("labs", () => {
   it("are found on disk and carry the name of their file", async () => {
@@ -40,6 +44,24 @@ describe("labs", () => {
       const source = readFileSync(new URL(`../labs/${name}.ts`, import.meta.url), "utf8");
       expect(story.needs !== undefined, name).toBe(/^ \* NEEDS /m.test(source));
     }
+  });
+
+  it("name counters in their symptoms as nstat prints them, so that these can be looked up", async () => {
+    const counters = Object.keys(readCounters());
+    const columns = counters.map((name) => name.replace(PREFIX, ""));
+    const words = (await loadLabs()).flatMap(({ story }) =>
+      (story.symptoms ?? []).flatMap((symptom) => symptom.split(/[^A-Za-z0-9]+/)),
+    );
+    expect(words).toContain("TcpExtListenOverflows");
+    expect(words.filter((word) => columns.includes(word))).toEqual([]);
+    expect(words.filter((word) => PREFIX.test(word) && !counters.includes(word))).toEqual([]);
+  });
+
+  it("are named to those who ask for a state as ss prints it", async () => {
+    await expect(loadLab("FIN-WAIT-2")).rejects.toThrow("a symptom in: fd-leak, fin-wait-2");
+    await expect(loadLab("ESTAB")).rejects.toThrow("half-open-peer");
+    // CLOSE is no CLOSE_WAIT.
+    await expect(loadLab("CLOSED")).rejects.toThrow("there are: accept-queue-overflow, ");
   });
 
   it("are refused by any other name, with the names that there are", async () => {

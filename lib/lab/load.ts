@@ -2,6 +2,7 @@
 import { readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { NeedsError } from "../kernel/errors.ts";
+import { stateNamed } from "../sockets/state-names.ts";
 import { TAGS, type Lab } from "./define.ts";
 
 const FOLDER = new URL("../labs/", import.meta.url);
@@ -27,10 +28,13 @@ export async function loadLab(name: string): Promise<Lab> {
   return module.default;
 }
 
-/** Somebody may have asked for what they see: an errno, a state, a counter. */
+/** Somebody may have asked for what they see: an errno, a counter, a state as their tool spells it. */
 async function missing(name: string, names: readonly string[]): Promise<string> {
+  const state = stateNamed(name) ?? name;
+  const isNamed = (symptom: string): boolean =>
+    symptom.includes(name) || symptom.split(/\W+/).includes(state);
   const isSeen = ({ story }: Lab): boolean =>
-    name !== "" && (story.symptoms?.some((symptom) => symptom.includes(name)) ?? false);
+    name !== "" && (story.symptoms?.some(isNamed) ?? false);
   const showing = (await loadLabs()).filter(isSeen);
   const start = `there is no lab ${JSON.stringify(name)}`;
   if (showing.length > 0)

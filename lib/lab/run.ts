@@ -110,6 +110,8 @@ async function execute(
   const child = execa(file, args, {
     reject: false,
     stdin: "ignore",
+    // An inspector in every program (VS Code's debug terminal asks for it) would take ports and descriptors that the lab has predicted.
+    env: { NODE_OPTIONS: undefined },
     cancelSignal: options.signal,
     forceKillAfterDelay: 2_000,
     killSignal: "SIGKILL",

@@ -5,11 +5,12 @@
  */
 import { existsSync } from "node:fs";
 import { constants } from "node:os";
+import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { findRung, RUNGS, sandboxCommand } from "../kernel/sandbox.ts";
 import { findShell, joinCommand, SHELL_MARK } from "../kernel/shell.ts";
-import { searchPath } from "../kernel/tools.ts";
+import { hasTool, searchPath } from "../kernel/tools.ts";
 import { partCommand } from "./program.ts";
 
 /** Settings of the sandbox, told to the user when it opens. */
@@ -34,7 +35,7 @@ export async function enterShell(
   terminal: Terminal,
   isAlone = false,
 ): Promise<number> {
-  const path = [...shortNames(), searchPath()].join(":");
+  const path = [...shortNames(), searchPath(), ...nodeFolder()].join(":");
   const argv = ["env", `PATH=${path}`, ...(words.length > 0 ? words : [userShell()])];
   const existing = isAlone ? undefined : findShell();
   if (existing !== undefined) {
@@ -70,6 +71,11 @@ export function exitCodeOf(child: { exitCode?: number; signal?: NodeJS.Signals }
 function userShell(): string {
   const shell = process.env["SHELL"] ?? "";
   return shell === "" ? "/bin/sh" : shell;
+}
+
+/** Our programs ask for `node`. Whoever has started this by its path, as with sudo and a Node of their own, has none on the PATH. */
+function nodeFolder(): readonly string[] {
+  return hasTool("node") ? [] : [dirname(process.execPath)];
 }
 
 /** The folder where our programs go by short names (`server`, `bomb`), where there is one: in a clone that was built. */

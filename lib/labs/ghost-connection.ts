@@ -260,7 +260,7 @@ export default defineLab({
     symptoms: [
       "ESTABLISHED at the client, SYN_RECV at the server",
       "ECONNRESET after a connect() and a write() that succeeded",
-      "ListenOverflows",
+      "TcpExtListenOverflows and TcpExtListenDrops rise",
       "requests without an answer, on a connection that looks healthy",
     ],
     fix: [

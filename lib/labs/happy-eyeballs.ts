@@ -204,7 +204,7 @@ export default defineLab({
       ["curl -4 -v HOST; curl -6 -v HOST", "which of the families works, and how long it takes"],
     ],
     symptoms: [
-      "ETIMEDOUT from connect() after 250 ms",
+      "ETIMEDOUT from connect() after 250 ms (Node 26: 500 ms)",
       "AggregateError with an empty message",
       "ECONNREFUSED for localhost, not for 127.0.0.1",
     ],

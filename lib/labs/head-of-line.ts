@@ -194,7 +194,7 @@ export default defineLab({
     ],
     symptoms: [
       "all requests of one connection stall together, and go on together",
-      "TCPOFOQueue",
+      "TcpExtTCPOFOQueue rises",
       "latency with steps of 200 ms on gRPC or HTTP/2, over lossy paths only",
     ],
     fix: [

@@ -3,7 +3,7 @@
  *
  * A sender learns of a loss from what arrives after it: the receiver acknowledges (SACK) what came later, and the hole is
  * filled within a round trip. Behind a small request there is nothing. Then only a timer helps: a loss probe after about
- * 200 ms, then the retransmission time-out (RTO, at least 200 ms), which doubles each time.
+ * 200 ms, then the retransmission time-out (RTO, 200 ms or more beyond a round trip), which doubles each time.
  *
  * WATCH   RetransSegs with TCPLossProbes and TCPTimeouts (timers) or with TCPFastRetrans (no timer)
  * CAVEAT  every fifth packet with data is dropped, not a random one: so the numbers can be predicted
@@ -224,8 +224,8 @@ export default defineLab({
     why:
       "TCP hides loss and cannot hide time. If packets follow the lost one, their SACKs tell the sender what is missing, and RACK repairs it after about a round trip. " +
       "The last packet of a request has no followers: Linux sends a loss probe after two round trips, but with one packet under way it allows for a delayed ACK, 200 ms. If " +
-      "that is lost, too, the retransmission time-out follows: the measured round trip plus four times its variation, at least 200 ms, doubled each time. Latencies " +
-      "then have steps: 0.2, 0.4, 0.8, 1.6 s. After tcp_retries2 repetitions (15, about a quarter of an hour) write() fails with ETIMEDOUT.",
+      "that is lost, too, the retransmission time-out follows: the measured round trip, and on top of it four times its variation, but at least 200 ms (300 ms in all where the " +
+      "round trip is 100 ms); doubled each time. Between neighbours latencies then have steps: 0.2, 0.4, 0.8, 1.6 s. After tcp_retries2 repetitions (15, about a quarter of an hour) write() fails with ETIMEDOUT.",
     recognise: [
       ["nstat -az TcpRetransSegs TcpOutSegs", "more than one in a thousand is a lot"],
       [
@@ -240,7 +240,7 @@ export default defineLab({
     ],
     symptoms: [
       "latencies with steps at 200 ms, 400 ms, 800 ms",
-      "RetransSegs, TCPTimeouts, TCPLossProbes",
+      "TcpRetransSegs, TcpExtTCPTimeouts, TcpExtTCPLossProbes rise",
       "timer:(on,...) and backoff: in ss",
       "ETIMEDOUT from write(), after minutes",
     ],

@@ -13,11 +13,9 @@
 import type { Bench } from "../lab/bench.ts";
 import { atLeast } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
-import { connectHosts, withHosts, type Host } from "../lab/hosts.ts";
+import { ROUTE, withRoute, type Host, type Route } from "../lab/hosts.ts";
 import { countErrno, withSockets, type Line } from "../lab/network.ts";
 
-const CLIENT = "10.77.1.2";
-const SERVER = "10.77.2.2";
 const HELLO = "hello, TCP";
 const TIMEOUT_S = 1;
 const SILENCE_MS = 1_300;
@@ -39,34 +37,16 @@ type Router = {
 const FORGETFUL: Router = { timeoutS: TIMEOUT_S, invalid: "drop", silenceMs: SILENCE_MS };
 const PATIENT: Router = { timeoutS: 2, invalid: "drop", silenceMs: 2_300 };
 
-/** Client - router - server; the router hides the client's address. */
-function layOut(client: Host, router: Host, server: Host): void {
-  connectHosts(
-    { host: client, name: "net0", address: `${CLIENT}/24` },
-    { host: router, name: "inside", address: "10.77.1.1/24" },
-  );
-  connectHosts(
-    { host: server, name: "net0", address: `${SERVER}/24` },
-    { host: router, name: "outside", address: "10.77.2.1/24" },
-  );
-  client.command("ip", ["route", "add", "default", "via", "10.77.1.1"]);
-  router.sysctl("net.ipv4.ip_forward", 1);
-}
-
+/** The router hides the client's address. */
 function translate(router: Host, { timeoutS, invalid }: Router): void {
   router.filter("forward", [`ct state invalid counter ${invalid}`]);
-  const chain =
-    'type nat hook postrouting priority 100; policy accept; oifname "outside" masquerade;';
-  router.command("nft", ["-f", "-"], `table ip lab_nat { chain lab { ${chain} }; }\n`);
+  router.translate("outside", ["masquerade"]);
   router.sysctl("net.netfilter.nf_conntrack_tcp_timeout_established", timeoutS);
   router.sysctl("net.netfilter.nf_conntrack_tcp_loose", 0);
 }
 
 /** Connections that have been used once and then kept silent for longer than a forgetful router remembers. */
-type Silent = {
-  readonly client: Host;
-  readonly router: Host;
-  readonly server: Host;
+type Silent = Route & {
   readonly port: number;
   readonly lines: readonly Line[];
 };
@@ -76,20 +56,19 @@ async function afterSilence(
   { clients, kind, prepare }: { clients: number; kind: Router; prepare?: (line: Line) => unknown },
   work: (silent: Silent) => Promise<void>,
 ): Promise<void> {
-  await withHosts(bench, 2, async (client, [router, server]) => {
-    if (router === undefined || server === undefined) throw new Error("two hosts were asked for");
-    layOut(client, router, server);
-    translate(router, kind);
-    const { port } = await bench.server(["--host", SERVER], { through: server.through });
+  await withRoute(bench, async (route) => {
+    translate(route.router, kind);
+    const { through } = route.server;
+    const { port } = await bench.server(["--host", ROUTE.server], { through });
     await withSockets(async (own) => {
-      const lines = await own.dialAll(clients, { host: SERVER, port });
+      const lines = await own.dialAll(clients, { host: ROUTE.server, port });
       for (const line of lines) {
         prepare?.(line);
         line.socket.write(HELLO);
       }
       await echoes(bench, lines, 1);
       await bench.pass(kind.silenceMs);
-      await work({ client, router, server, port, lines });
+      await work({ ...route, port, lines });
     });
   });
 }
@@ -211,7 +190,7 @@ const rejecting = {
       errno.measured(await bench.until(reset, (count) => count === clients));
       repeated.measured(client.counted("TcpExtTCPAbortOnTimeout"));
       await withSockets(async (own) => {
-        const fresh = await own.dialAll(clients, { host: SERVER, port });
+        const fresh = await own.dialAll(clients, { host: ROUTE.server, port });
         speakAgain(fresh);
         again.measured(await echoes(bench, fresh, 1));
       });

@@ -13,10 +13,9 @@
 import type { Bench } from "../lab/bench.ts";
 import { atLeast } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
-import { connectHosts, withHosts, type Host } from "../lab/hosts.ts";
+import { ROUTE, withRoute, type Host, type Route } from "../lab/hosts.ts";
 import { countErrno, withSockets, type Line } from "../lab/network.ts";
 
-const SERVER = "10.77.2.2";
 const HELLO = "hello, TCP";
 const LINK_MTU = 1_400;
 const UPLOAD_BYTES = 65_536;
@@ -36,30 +35,13 @@ const SILENT: Router = { isSilent: true, clamps: false };
 const TOO_LARGE = "icmp type destination-unreachable icmp code 4";
 
 /** Client - 1500 - router - 1400 - server; the server's own interface does not know of the 1400. */
-function layOut(client: Host, router: Host, server: Host): void {
-  connectHosts(
-    { host: client, name: "net0", address: "10.77.1.2/24" },
-    { host: router, name: "inside", address: "10.77.1.1/24" },
-  );
-  connectHosts(
-    { host: server, name: "net0", address: `${SERVER}/24` },
-    { host: router, name: "outside", address: "10.77.2.1/24" },
-  );
-  client.command("ip", ["route", "add", "default", "via", "10.77.1.1"]);
-  server.command("ip", ["route", "add", "default", "via", "10.77.2.1"]);
-  router.command("ip", ["link", "set", "outside", "mtu", `${LINK_MTU}`]);
-  router.sysctl("net.ipv4.ip_forward", 1);
-}
-
 function configure(router: Host, { isSilent, clamps }: Router): void {
+  router.command("ip", ["link", "set", "outside", "mtu", `${LINK_MTU}`]);
   router.filter("output", [`${TOO_LARGE} counter ${isSilent ? "drop" : "accept"}`]);
   if (clamps) router.filter("forward", ["tcp flags syn tcp option maxseg size set rt mtu"]);
 }
 
-type Scene = {
-  readonly client: Host;
-  readonly router: Host;
-  readonly server: Host;
+type Scene = Route & {
   /** Small requests, on connections of their own. */
   readonly small: readonly Line[];
   readonly uploads: readonly Line[];
@@ -86,22 +68,20 @@ async function send(
   { router: kind, prepare, pieceBytes = UPLOAD_BYTES }: Variant,
   work: (scene: Scene) => Promise<void>,
 ): Promise<void> {
-  await withHosts(bench, 2, async (client, [router, server]) => {
-    if (router === undefined || server === undefined) throw new Error("two hosts were asked for");
-    layOut(client, router, server);
-    configure(router, kind);
-    prepare?.(client);
-    const at = { through: server.through };
+  await withRoute(bench, async (route) => {
+    configure(route.router, kind);
+    prepare?.(route.client);
+    const at = { through: route.server.through };
     const [echo, sink] = await Promise.all([
-      bench.server(["--host", SERVER], at),
-      bench.server(["--host", SERVER, "--behave", "stall"], at),
+      bench.server(["--host", ROUTE.server], at),
+      bench.server(["--host", ROUTE.server, "--behave", "stall"], at),
     ]);
     await withSockets(async (own) => {
-      const small = await own.dialAll(clients, { host: SERVER, port: echo.port });
+      const small = await own.dialAll(clients, { host: ROUTE.server, port: echo.port });
       for (const { socket } of small) socket.write(HELLO);
-      const uploads = await own.dialAll(clients, { host: SERVER, port: sink.port });
+      const uploads = await own.dialAll(clients, { host: ROUTE.server, port: sink.port });
       for (const line of uploads) upload(line, pieceBytes);
-      await work({ client, router, server, small, uploads });
+      await work({ ...route, small, uploads });
     });
   });
 }

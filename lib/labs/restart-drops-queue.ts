@@ -7,25 +7,44 @@
  *
  * WATCH   TcpOutRsts at the moment when the server ends; ECONNRESET at as many clients as were in Recv-Q
  * CAVEAT  the queue is only long when the server is slow to accept: here it is stopped, or busy for a moment
+ * NEEDS   perl, for two servers on one port: Node knows SO_REUSEPORT since 22.12 only
  * SEE     inet_csk_listen_stop() in net/ipv4/inet_connection_sock.c; tcp_migrate_req in Documentation/networking/ip-sysctl.rst
  */
-import type { Bench, RunningServer } from "../lab/bench.ts";
+import { readSysctl } from "../kernel/sysctl.ts";
+import { hasTool } from "../kernel/tools.ts";
+import type { Bench } from "../lab/bench.ts";
 import { defineLab } from "../lab/define.ts";
 import { countErrno, rows, withSockets, type Line, type OwnSockets } from "../lab/network.ts";
 
 type Params = { readonly clients: number };
 
+/** Listens beside others on its port, tells which it is, and answers one client after the other. */
+const SHARING_SERVER = `
+use Socket; $| = 1;
+socket(my $s, PF_INET, SOCK_STREAM, 0) or die;
+setsockopt($s, SOL_SOCKET, SO_REUSEPORT, 1) or die;
+bind($s, pack_sockaddr_in($ARGV[0], INADDR_LOOPBACK)) or die; listen($s, 4096) or die;
+print +(unpack_sockaddr_in(getsockname $s))[0], "\\n";
+while (accept(my $c, $s)) { my $text; sysread($c, $text, 4096) and syswrite($c, $text); close $c }
+`;
+
+/** How many connections wait to be accepted, all listeners on the port together. */
+function inQueue(bench: Bench, port: number): number {
+  const listeners = rows(bench, "server", "LISTEN", port);
+  return listeners.reduce((sum, { recvQ = 0 }) => sum + recvQ, 0);
+}
+
 /** Clients that are connected, have sent a request, and wait in the accept queue of a stopped server. */
 async function queueUp(
   bench: Bench,
   own: OwnSockets,
-  { server, clients }: { server: RunningServer; clients: number },
+  { server, clients }: { server: { readonly pid: number; readonly port: number }; clients: number },
 ): Promise<readonly Line[]> {
   process.kill(server.pid, "SIGSTOP");
   const lines = await own.dialAll(clients, { port: server.port });
   for (const { socket } of lines) socket.write("hello");
   await bench.until(
-    () => bench.view().queued,
+    () => inQueue(bench, server.port),
     (queued) => queued === clients,
   );
   return lines;
@@ -55,7 +74,7 @@ const broken = {
       const server = await bench.server();
       const lines = await queueUp(bench, own, { server, clients });
       connected.measured(countErrno(lines, "none"));
-      queued.measured(bench.view().queued);
+      queued.measured(inQueue(bench, server.port));
       process.kill(server.pid, "SIGKILL");
       await heard(bench, lines);
       reset.measured(countErrno(lines, "ECONNRESET"));
@@ -75,7 +94,7 @@ const control = {
       const resets = bench.predict("RSTs sent (TcpOutRsts)", 0);
       const server = await bench.server();
       const lines = await queueUp(bench, own, { server, clients });
-      queued.measured(bench.view().queued);
+      queued.measured(inQueue(bench, server.port));
       process.kill(server.pid, "SIGCONT");
       await heard(bench, lines);
       answered.measured(lines.filter(({ bytes }) => bytes > 0).length);
@@ -103,15 +122,14 @@ async function orderlyStop(
     ]);
     // Busy, as in a long computation, until all of them are in the queue, with their requests: one that came later would cost a RST more.
     const busy = new Int32Array(new SharedArrayBuffer(4));
-    const inQueue = (): number =>
-      rows(bench, "server", "LISTEN", server.port).reduce((sum, { recvQ = 0 }) => sum + recvQ, 0);
+    const queued = (): number => inQueue(bench, server.port);
     const isThere = ({ recvQ = 0 }: { recvQ: number | undefined }): boolean => recvQ > 0;
     const requests = (): number =>
       rows(bench, "server", "ESTABLISHED", server.port).filter(isThere).length;
-    const isComing = (): boolean => inQueue() < clients || requests() < clients;
+    const isComing = (): boolean => queued() < clients || requests() < clients;
     for (let waitedMs = 0; isComing() && waitedMs < 5_000; waitedMs += 10)
       Atomics.wait(busy, 0, 0, 10);
-    if (drains) await bench.until(inQueue, (waiting) => waiting === 0);
+    if (drains) await bench.until(queued, (waiting) => waiting === 0);
     server.server.close();
     const seen = (await client.end) as {
       echoes: number;
@@ -122,6 +140,56 @@ async function orderlyStop(
     counted.measured(bench.counted("TcpOutRsts"));
   });
 }
+
+/** A second server listens on the same port before the first one is killed. */
+async function succeed(
+  bench: Bench,
+  clients: number,
+  { migrates }: { readonly migrates: boolean },
+): Promise<void> {
+  bench.need(hasTool("perl"), "needs perl: Node knows SO_REUSEPORT since 22.12 only");
+  await withSockets(async (own) => {
+    const moved = migrates ? bench.predict("moved (TCPMigrateReqSuccess)", clients) : undefined;
+    const reset = bench.predict("clients that see ECONNRESET", migrates ? 0 : clients);
+    const answered = bench.predict("clients answered", migrates ? clients : 0);
+    const resets = bench.predict("RSTs sent (TcpOutRsts)", migrates ? 0 : clients);
+    const later = bench.predict("clients answered that come later", clients);
+    const start = (port: number): ReturnType<Bench["script"]> =>
+      bench.script("server", ["perl", "-e", SHARING_SERVER, `${port}`]);
+    const old = await start(0);
+    const port = Number(old.first);
+    const lines = await queueUp(bench, own, { server: { pid: old.pid, port }, clients });
+    await start(port);
+    old.kill("SIGKILL");
+    await heard(bench, lines);
+    moved?.measured(bench.counted("TcpExtTCPMigrateReqSuccess"));
+    reset.measured(countErrno(lines, "ECONNRESET"));
+    answered.measured(lines.filter(({ bytes }) => bytes > 0).length);
+    resets.measured(bench.counted("TcpOutRsts"));
+    const others = await own.dialAll(clients, { port });
+    for (const { socket } of others) socket.write("hello");
+    await heard(bench, others);
+    later.measured(others.filter(({ bytes }) => bytes > 0).length);
+  });
+}
+
+const migrate = {
+  about: "SO_REUSEPORT and tcp_migrate_req=1: the queue moves to the server that listens already",
+  run: (bench: Bench, { clients }: Params) => {
+    const parameter = "net.ipv4.tcp_migrate_req";
+    bench.need(
+      readSysctl(parameter) !== undefined,
+      `needs ${parameter}, which Linux has since 5.14`,
+    );
+    bench.sysctl(parameter, 1);
+    return succeed(bench, clients, { migrates: true });
+  },
+};
+
+const reusePort = {
+  about: "SO_REUSEPORT alone: the next server listens already, but each listener has its own queue",
+  run: (bench: Bench, { clients }: Params) => succeed(bench, clients, { migrates: false }),
+};
 
 const drain = {
   about: "let the event loop turn until the queue is empty, and only then stop listening",
@@ -162,7 +230,8 @@ export default defineLab({
       "Hand the listening socket over to the new process (systemd socket activation, cluster), so that it is never closed.",
       "With SO_REUSEPORT: net.ipv4.tcp_migrate_req=1 moves the queue to another listener. Clients: retry what is safe to repeat.",
     ],
+    needs: ["perl, for two servers on one port; the arms without SO_REUSEPORT run without it"],
     reports: ["joewalnes/port-sharding#3", "libp2p/go-reuseport#6", "pgbouncer/pgbouncer#902"],
   },
-  arms: { broken, control, fixed: [drain], myth: [closeAtOnce] },
+  arms: { broken, control, fixed: [drain, migrate], myth: [closeAtOnce, reusePort] },
 });

@@ -217,8 +217,9 @@ const idleTimeout = {
   about: "an idle timeout of 500 ms: every byte starts it anew",
   run: async (bench: Bench, { slow }: Params) => {
     const silent = bench.predict("a client that says nothing is", "cut off", "by that timeout");
-    await occupied(bench, slow, { idleMs: IDLE_MS });
-    await withServer({ room: 1, idleMs: IDLE_MS }, ({ port }) =>
+    const world = { idleMs: IDLE_MS };
+    await occupied(bench, slow, world);
+    await withServer({ room: 1, ...world }, ({ port }) =>
       withSockets(async (own) => {
         const line = await own.dial({ port });
         const isCutOff = (): boolean => line.isClosed;

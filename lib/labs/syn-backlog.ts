@@ -237,11 +237,11 @@ export default defineLab({
       "Between SYN and ACK the server keeps a record of each handshake and repeats its SYN-ACK after 1, 2, 4, 8 and 16 s; 63 s after the SYN " +
       "the record is given up (tcp_synack_retries=5). When more than half of the backlog is taken, and mostly by old records, the kernel gives these up " +
       "after two repetitions, 7 s, so that a flood meets records that live 7 or 8 s, whether tcp_synack_retries is 5 or 2. There is room for as many as listen(2) allows, + 1, and without cookies also for no more than three quarters of " +
-      "tcp_max_syn_backlog, + 1. Beyond that SYNs are dropped in silence. A few dozen forged packets per second are enough. With tcp_syncookies=1 the " +
+      "tcp_max_syn_backlog, + 1 (whose round trip is known from an earlier connection, ip tcp_metrics, passes that). Beyond that SYNs are dropped in silence. A few dozen forged packets per second are enough. With tcp_syncookies=1 the " +
       "server answers all the same, but keeps nothing: address, port and time are in the sequence number that the client has to acknowledge. What is lost are " +
       "options for which there is no room (window scale and SACK survive in the time stamp).",
     recognise: [
-      ["ss -tan state syn-recv | wc -l", "stays at one number, close to the backlog"],
+      ["ss -Htan state syn-recv | wc -l", "stays at one number, close to the backlog"],
       [
         "nstat -az TcpExtTCPReqQFullDoCookies TcpExtTCPReqQFullDrop TcpExtListenDrops",
         "what became of the SYNs beyond that; ListenOverflows stays 0, it is not the accept queue",
@@ -259,8 +259,8 @@ export default defineLab({
     symptoms: [
       "ETIMEDOUT from connect()",
       "SYN_RECV at a constant number",
-      "ListenDrops without ListenOverflows",
-      "TCPReqQFullDoCookies",
+      "TcpExtListenDrops without TcpExtListenOverflows",
+      "TcpExtTCPReqQFullDoCookies rises",
       '"Possible SYN flooding on port" in dmesg',
     ],
     fix: [

@@ -11,8 +11,10 @@
  */
 import type { Bench } from "../lab/bench.ts";
 import { defineLab } from "../lab/define.ts";
+import { rows } from "../lab/network.ts";
 import type { ChurnResult } from "../protocol/churn.ts";
 import type { VisitsSummary } from "../protocol/visits.ts";
+import type { SocketRecord } from "../sockets/record.ts";
 
 const FIRST_PORT = 40_000;
 const RATE = 199;
@@ -103,13 +105,17 @@ const asCure = {
     bench.sysctl("net.ipv4.ip_local_port_range", `${FIRST_PORT} ${FIRST_PORT + ports - 1}`);
     bench.sysctl("net.ipv4.tcp_max_tw_buckets", buckets);
     const unprotected = bench.predict(
-      "ports used again within 60 s",
+      "connections more than there are ports",
       connections - ports,
-      `${connections} connections on ${ports} ports`,
+      `${ports} ports: so many times at least one was used again within 60 s`,
     );
+    const elsewhere = bench.predict("TIME_WAIT on any other port", 0);
     // At a pace at which the connections before are over, so that only TIME_WAIT can hold a port.
     await churn(bench, { connections, kept: buckets }, ["--rate", `${RATE}`]);
     unprotected.measured(bench.counted("TcpActiveOpens") - ports);
+    const isElsewhere = ({ local }: SocketRecord): boolean =>
+      Number(local.port) < FIRST_PORT || Number(local.port) >= FIRST_PORT + ports;
+    elsewhere.measured(rows(bench, "client", "TIME_WAIT").filter(isElsewhere).length);
   },
 };
 

@@ -96,10 +96,8 @@ async function sendAll(sender: Socket, port: number, count: number): Promise<num
 /** Lets the receiver go on, and asks it how many datagrams it got. */
 async function received(bench: Bench, { script, port }: Receiver): Promise<number> {
   script.kill("SIGCONT");
-  await bench.until(
-    () => udpRow(port).waiting,
-    (bytes) => bytes === 0,
-  );
+  const waiting = (): number => udpRow(port).waiting;
+  await bench.until(waiting, (bytes) => bytes === 0);
   script.kill("SIGTERM");
   return Number(await script.next());
 }
@@ -109,6 +107,7 @@ async function burst(
   bench: Bench,
   { datagrams }: Params,
   options: { readonly bufferBytes: number; readonly sendBufferSize?: number },
+  look: (sender: Socket) => void = () => undefined,
 ): Promise<void> {
   const buffer = 2 * options.bufferBytes;
   const [least, most] = [MOST_COST_BYTES, LEAST_COST_BYTES].map((cost) =>
@@ -129,6 +128,7 @@ async function burst(
   const same = bench.predict("drops in /proc/net/udp, less these", 0, "the same, per socket");
   await withReceiver(bench, options, async (receiver, sender) => {
     sent.measured(await sendAll(sender, receiver.port, datagrams));
+    look(sender);
     const { drops } = udpRow(receiver.port);
     const thrown = bench.counted("UdpRcvbufErrors");
     const count = await received(bench, receiver);
@@ -207,16 +207,12 @@ const ownWindow = {
         fillWindow();
       });
       fillWindow();
-      await bench.until(
-        () => udpRow(receiver.port).waiting,
-        (bytes) => bytes > 0,
-      );
+      const hasCome = (): boolean => udpRow(receiver.port).waiting > 0;
+      await bench.until(hasCome, (isSo) => isSo);
       waiting.measured(sent);
       receiver.script.kill("SIGCONT");
-      await bench.until(
-        () => answers,
-        (count) => count === datagrams,
-      );
+      const isAnswered = (): boolean => answers === datagrams;
+      await bench.until(isAnswered, (isSo) => isSo);
       got.measured(await received(bench, receiver));
       errors.measured(bench.counted("UdpRcvbufErrors"));
     });
@@ -230,8 +226,11 @@ const largerBuffer = {
 
 const largerSendBuffer = {
   about: "a larger send buffer: the sender is not the one that lacks room",
-  run: (bench: Bench, params: Params) =>
-    burst(bench, params, { bufferBytes: SMALL_RCVBUF, sendBufferSize: LARGE_BUFFER }),
+  run: (bench: Bench, params: Params) => {
+    const options = { bufferBytes: SMALL_RCVBUF, sendBufferSize: LARGE_BUFFER };
+    const size = bench.predict("SO_SNDBUF of the sender", 2 * LARGE_BUFFER, "twice what it asks");
+    return burst(bench, params, options, (sender) => size.measured(sender.getSendBufferSize()));
+  },
 };
 
 export default defineLab({
@@ -262,7 +261,7 @@ export default defineLab({
       ["netstat -su", "receive buffer errors"],
     ],
     symptoms: [
-      "UdpRcvbufErrors",
+      "UdpRcvbufErrors rises",
       "drops in /proc/net/udp",
       "gaps in sequence numbers although no link loses packets",
       "lost statsd or syslog messages under load",

@@ -95,12 +95,14 @@ const control = {
   run: async (bench: Bench, { hard }: Params) => {
     const server = await bench.server([], { through: limits(hard, hard) });
     const ceiling = await bench.room(server.pid, hard);
+    const effective = bench.predict("soft limit of the running server", hard);
     const served = bench.predict(
       "clients served",
       ceiling,
       `${hard} - what is open before: not one descriptor is left`,
     );
     const unseen = bench.predict("handshakes that the program never saw", 0);
+    effective.measured(descriptorLimit(server.pid).soft);
     served.measured(await crowd(bench, ceiling, server.port));
     const { accepted } = await server.stop();
     unseen.measured(bench.counted("TcpPassiveOpens") - accepted);

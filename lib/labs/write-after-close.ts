@@ -86,8 +86,9 @@ function program(port: number, listener: string): string {
 
 type Ending = { readonly code: number | string; readonly said: string };
 
-/** Runs such a client to its end. */
-async function crash(bench: Bench, listener: string, expectedCode: number): Promise<void> {
+/** Runs such a client to its end. Returns what it said. */
+async function crash(bench: Bench, listener: string, expectedCode: number): Promise<string> {
+  let heard = "";
   await withSockets(async (own) => {
     const { port } = await own.listen({ onLine: ({ socket }) => socket.destroy() });
     const code = bench.predict("exit code of such a client", expectedCode);
@@ -103,7 +104,9 @@ async function crash(bench: Bench, listener: string, expectedCode: number): Prom
     });
     code.measured(ending.code);
     thrown.measured(ending.said.includes("Unhandled 'error' event") ? "yes" : "no");
+    heard = ending.said;
   });
+  return heard;
 }
 
 const control = {
@@ -150,17 +153,25 @@ const heedTheEnd = {
 
 const listen = {
   about: "a listener for 'error': the process lives, and knows what happened",
-  run: (bench: Bench) => crash(bench, 'socket.on("error", () => undefined);', 0),
+  run: async (bench: Bench) => {
+    await crash(bench, 'socket.on("error", () => undefined);', 0);
+  },
 };
+
+const CATCHES = `
+    let caught = 0;
+    const raw = socket.write.bind(socket);
+    socket.write = (text) => { try { raw(text); } catch { caught += 1; } };
+    process.on("exit", () => console.error("caught", caught));
+`;
 
 const tryCatch = {
   about: "try and catch around write(): the error is an event, and is not thrown there",
-  run: (bench: Bench) =>
-    crash(
-      bench,
-      "const raw = socket.write.bind(socket); socket.write = (text) => { try { raw(text); } catch {} };",
-      1,
-    ),
+  run: async (bench: Bench) => {
+    const caught = bench.predict("errors that catch has seen", 0);
+    const said = await crash(bench, CATCHES, 1);
+    caught.measured(Number(/caught (\d+)/.exec(said)?.[1]));
+  },
 };
 
 export default defineLab({

@@ -87,9 +87,11 @@ async function explode(
   // Asked a thousand times per second: it stays open.
   const sockstat = openProcFile("/proc/self/net/sockstat");
   const timeWait = (): number => parseSockstat(sockstat.read()).timeWait;
-  const timeWaitBefore = timeWait();
+  // What waits for its end on these ports uses them, too; other TIME_WAITs have nothing to do with them.
+  const waiting = predicted.kind === "certain" ? predicted.waiting : 0;
+  const others = timeWait() - waiting;
   const fillLevel = (): number =>
-    Math.min(1, (timeWait() - timeWaitBefore) / Math.max(1, predicted.capacity));
+    Math.max(0, Math.min(1, (timeWait() - others) / Math.max(1, predicted.capacity + waiting)));
   const churn = new Churn({ ...options, fillLevel });
   const startMs = performance.now();
   const timer = setInterval(() => {

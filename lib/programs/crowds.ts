@@ -5,7 +5,7 @@ import { extname } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Pid } from "../kernel/process.ts";
 import { Crowd, type Exchanged, type Opened } from "../protocol/crowd.ts";
-import type { FailureCounts } from "../protocol/errno.ts";
+import { addFailures, type FailureCounts } from "../protocol/errno.ts";
 import type { Percentiles } from "../protocol/percentiles.ts";
 import type { CrowdOrder, CrowdPlan } from "./crowd-main.ts";
 
@@ -56,37 +56,39 @@ function here({ messageBytes, ...plan }: CrowdPlan, signal: AbortSignal): Quarte
   };
 }
 
-const NOTHING_OPENED: Opened = { open: 0, durationMs: 0, failures: {} };
-const NOTHING_SAID: Exchanged = {
-  sent: 0,
-  answered: 0,
-  durationMs: 0,
-  latency: undefined,
-  failures: {},
-};
+const NOTHING_OPENED = { open: 0, durationMs: 0 };
+const NOTHING_SAID = { sent: 0, answered: 0, durationMs: 0, latency: undefined };
 
 async function elsewhere(plan: CrowdPlan, signal: AbortSignal): Promise<Quarters> {
   const program = new URL(`./crowd-main${extname(import.meta.url)}`, import.meta.url);
   const child = fork(fileURLToPath(program), { stdio: ["ignore", "ignore", "inherit", "ipc"] });
-  await ask(child, { do: "gather", plan }, {});
+  // A process that ends has told nothing of its connections: they count as lost. At the end of all they may end before us.
+  const lost = (): { readonly failures: FailureCounts } => {
+    if (signal.aborted) return { failures: {} };
+    const how = child.signalCode ?? `exit code ${child.exitCode}`;
+    const first = `process ${child.pid} of ours has ended, and with it ${plan.connections} connections`;
+    return { failures: { [how]: { count: plan.connections, first, syscalls: {} } } };
+  };
+  await ask(child, { do: "gather", plan }, () => ({}));
   const stop = (): void => tell(child, { do: "stop" });
   if (signal.aborted) stop();
   else signal.addEventListener("abort", stop);
   return {
     pid: child.pid ?? 0,
-    open: () => ask(child, { do: "open" }, NOTHING_OPENED),
-    exchange: (rounds) => ask(child, { do: "exchange", rounds }, NOTHING_SAID),
+    open: () => ask(child, { do: "open" }, () => ({ ...NOTHING_OPENED, ...lost() })),
+    exchange: (rounds) =>
+      ask(child, { do: "exchange", rounds }, () => ({ ...NOTHING_SAID, ...lost() })),
     close: () => child.kill("SIGKILL"),
   };
 }
 
-/** Resolves to `nothing` when the process ends instead of answering. */
-async function ask<T>(child: ChildProcess, order: CrowdOrder, nothing: T): Promise<T> {
-  if (!child.connected) return nothing;
-  const ended = once(child, "exit").then(() => nothing);
+/** Resolves to `nothing()` when the process ends instead of answering. */
+async function ask<T>(child: ChildProcess, order: CrowdOrder, nothing: () => T): Promise<T> {
+  const isGone = child.exitCode !== null || child.signalCode !== null;
+  const ended = isGone ? Promise.resolve() : once(child, "exit");
   tell(child, order);
   const answered = once(child, "message").then(([answer]) => answer as T);
-  return Promise.race([answered, ended]);
+  return Promise.race([answered, ended.then(nothing)]);
 }
 
 /** One that has gone hears nothing. */
@@ -124,8 +126,6 @@ function sum<K extends string>(parts: readonly Record<K, number>[], key: K): num
 
 function allFailures(parts: readonly { readonly failures: FailureCounts }[]): FailureCounts {
   const all: FailureCounts = {};
-  for (const { failures } of parts)
-    for (const [errno, { count, first }] of Object.entries(failures))
-      all[errno] = { first: all[errno]?.first ?? first, count: (all[errno]?.count ?? 0) + count };
+  for (const { failures } of parts) addFailures(all, failures);
   return all;
 }

@@ -1,5 +1,5 @@
 /** demo-messages: the scenes of the demo that show the protocol itself. */
-import { once } from "node:events";
+import { once, type EventEmitter } from "node:events";
 import type { ClientConnection } from "../protocol/json/client-connection.ts";
 import { openConnection } from "../protocol/json/connect.ts";
 import { encodeFrame } from "../protocol/json/frames.ts";
@@ -8,6 +8,7 @@ import type { Scene } from "./demo.ts";
 
 const AT_ONCE = 23;
 const LARGE_BYTES = 100_000;
+const PATIENCE_MS = 5_000;
 
 export const DEMO_MESSAGES: readonly Scene[] = [
   {
@@ -49,7 +50,7 @@ export const DEMO_MESSAGES: readonly Scene[] = [
     play: async ({ open, ask, got, note }) => {
       const [sender, other] = [await open(), await open()];
       await other.request({ type: "ping" });
-      const heard = once(other, "broadcast", { signal: AbortSignal.timeout(5_000) });
+      const heard = next(other, "broadcast");
       const content = "Message to all clients";
       const { answer } = await ask(sender, { type: "broadcast", content });
       const [message] = (await heard) as [Message];
@@ -95,7 +96,7 @@ export const DEMO_MESSAGES: readonly Scene[] = [
       got(notJson);
       const tooLarge = Buffer.from("7fffffff", "hex");
       sent(hex(tooLarge));
-      const closed = once(connection, "close", { signal: AbortSignal.timeout(5_000) });
+      const closed = next(connection, "close");
       const refused = messageIn(await answerTo(connection, tooLarge));
       got(refused);
       await closed;
@@ -170,9 +171,19 @@ export const DEMO_MESSAGES: readonly Scene[] = [
 
 /** Writes bytes that may be no message, and gives the next bytes that come. */
 async function answerTo(connection: ClientConnection, bytes: Buffer): Promise<Buffer> {
-  const data = once(connection.socket, "data", { signal: AbortSignal.timeout(5_000) });
+  const data = next(connection.socket, "data");
   connection.socket.write(bytes);
   return ((await data) as [Buffer])[0];
+}
+
+/** What the next event of this kind brings. Whoever waits for it is told when none comes; it is no crash before anybody waits. */
+function next(emitter: EventEmitter, event: string): Promise<unknown[]> {
+  const signal = AbortSignal.timeout(PATIENCE_MS);
+  const heard = once(emitter, event, { signal }).catch((error: unknown) => {
+    throw signal.aborted ? new Error(`no ${event} within ${PATIENCE_MS} ms`) : error;
+  });
+  heard.catch(() => undefined);
+  return heard;
 }
 
 function messageIn(frame: Buffer): Message {

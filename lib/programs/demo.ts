@@ -3,6 +3,7 @@
  * back, and whether this is what docs/reference/protocol.md promises.
  */
 import type { ClientConnection } from "../protocol/json/client-connection.ts";
+import { RemoteError } from "../protocol/json/client-errors.ts";
 import { openConnection, type ConnectOptions } from "../protocol/json/connect.ts";
 import type { Message } from "../protocol/json/messages.ts";
 import { DEMO_CURES } from "./demo-cures.ts";
@@ -100,10 +101,11 @@ function stageFor(options: ConnectOptions, lines: DemoLine[], kept: AsyncDisposa
         stage.got(answer);
         return { answer };
       } catch (error) {
-        const { code, message, closes } = error as Error & { code?: string; closes?: boolean };
-        // Errors of the server's have `closes`; the others are the client's own.
-        if (closes === undefined) stage.note(`${code}: ${message}`);
-        else stage.got({ type: "error", code, message, closes });
+        const { code, message } = error as NodeJS.ErrnoException;
+        // What the server has sent came over the wire; whatever else went wrong is what we say of it.
+        if (error instanceof RemoteError)
+          stage.got({ type: "error", code, message, closes: error.closes });
+        else stage.note(`${code}: ${message}`);
         return { code };
       }
     },

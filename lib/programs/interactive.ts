@@ -150,6 +150,8 @@ async function typed({ lines, obey, unlessAborted }: Talk): Promise<ChatSummary>
     if (lines.line === "") process.kill(process.pid, "SIGINT");
     for (const name of ["e", "u"]) lines.write(null, { ctrl: true, name });
   });
+  // After Ctrl-Z and fg readline is paused until it is asked to go on: no key, not even Ctrl-C, would get through.
+  lines.on("SIGCONT", () => lines.prompt(true));
   lines.prompt();
   await new Promise<void>((resolve) => {
     lines.once("close", resolve);

@@ -9,9 +9,14 @@ describe("told", () => {
     const error = new ClientError("CONNECT_TIMEOUT", "127.0.0.1:9999, 23 ms");
     expect(told(error, SERVER)).toMatchObject({
       code: "TFL_NEEDS",
-      message: `no connection to 127.0.0.1:9999: ${error.message} (CONNECT_TIMEOUT)`,
+      message: `127.0.0.1:9999: ${error.message} (CONNECT_TIMEOUT)`,
       cause: error,
     });
+  });
+
+  it("does not say that there was no connection when there was one without an answer", () => {
+    const error = new ClientError("REQUEST_TIMEOUT", "get_stats");
+    expect(told(error, SERVER).message).not.toContain("no connection");
   });
 
   it("leaves an errno, and a defect of ours, which has no code, as they are", () => {

@@ -71,5 +71,5 @@ export function told(error: NodeJS.ErrnoException, { host, port }: ConnectOption
   const { code, message } = error;
   if (code === undefined || error instanceof NeedsError || /^(E[A-Z0-9]+$|EAI_)/.test(code))
     return error;
-  return new NeedsError(`no connection to ${host}:${port}: ${message} (${code})`, { cause: error });
+  return new NeedsError(`${host}:${port}: ${message} (${code})`, { cause: error });
 }

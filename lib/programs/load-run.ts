@@ -107,6 +107,8 @@ export class LoadRun {
   #sent = 0;
   #unsent = 0;
   #lastMs: number;
+  /** When it was stopped, or there was nobody left to ask. */
+  #overMs = Infinity;
   #cpu = process.cpuUsage();
   #cpuMs = this.#startMs;
   #clientCpu = 0;
@@ -124,7 +126,9 @@ export class LoadRun {
   }
 
   async finish(): Promise<void> {
-    const { onProgress } = this.#options;
+    const { onProgress, signal } = this.#options;
+    const stop = (): void => void (this.#overMs = Math.min(this.#overMs, performance.now()));
+    signal.addEventListener("abort", stop);
     const timer = setInterval(() => onProgress?.(this.#progress()), PROGRESS_MS);
     const cpuTimer = setTimeout(() => {
       this.#cpu = process.cpuUsage();
@@ -133,8 +137,10 @@ export class LoadRun {
     try {
       const isAtRate = this.#options.ratePerSecond > 0;
       const lanes = isAtRate ? this.#atRate() : this.#asFastAsPossible();
-      await Promise.race([lanes, longAfter(this.#options.signal)]);
+      await Promise.race([lanes, longAfter(signal)]);
     } finally {
+      stop();
+      signal.removeEventListener("abort", stop);
       clearInterval(timer);
       clearTimeout(cpuTimer);
       const { user, system } = process.cpuUsage(this.#cpu);
@@ -144,7 +150,9 @@ export class LoadRun {
 
   result(): LoadResult {
     const { connections, inFlight, contentBytes, ratePerSecond } = this.#options;
-    const durationMs = Math.max(1, this.#lastMs - this.#measureMs);
+    // Time in which no answer came any more was measured, too: a server that hangs answers nothing in it.
+    const untilMs = Math.max(this.#lastMs, Math.min(this.#overMs, this.#endMs));
+    const durationMs = Math.max(1, untilMs - this.#measureMs);
     return {
       connections,
       inFlight,

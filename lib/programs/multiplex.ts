@@ -52,8 +52,9 @@ export type MultiplexResult = {
   readonly how: "at-once" | "in-turns";
   readonly opened: Opened;
   readonly exchanged: ExchangedByAll;
-  readonly client: SideView;
-  /** Undefined when the server does not run on this machine, or belongs to somebody else. */
+  /** Undefined when one of our processes has ended meanwhile: what is left cannot be compared. */
+  readonly client: SideView | undefined;
+  /** Undefined, too, when the server does not run on this machine, or belongs to somebody else. */
   readonly server: SideView | undefined;
   /** Of the whole machine. */
   readonly kernel: { readonly before: KernelMemory; readonly open: KernelMemory };
@@ -145,15 +146,18 @@ async function meet(
   crowds.close();
   return {
     ...{ connections, how, opened, exchanged, states },
-    client: { processes: crowds.pids.length, before: before.client, open: open.client },
-    server: before.server &&
-      open.server && { processes: servers.length, before: before.server, open: open.server },
+    client: sideOf(crowds.pids.length, before.client, open.client),
+    server: sideOf(servers.length, before.server, open.server),
     kernel: { before: before.kernel, open: open.kernel },
   };
 }
 
+function sideOf(processes: number, before?: ProcessView, open?: ProcessView): SideView | undefined {
+  return before && open && { processes, before, open };
+}
+
 type Instant = {
-  readonly client: ProcessView;
+  readonly client: ProcessView | undefined;
   readonly server: ProcessView | undefined;
   readonly kernel: KernelMemory;
 };
@@ -189,18 +193,18 @@ function statesOf(servers: readonly Server[]): BothSides {
   return { clients, server };
 }
 
-/** A process that has ended meanwhile, and was waited for, counts no more. */
-function viewOf(pids: readonly Pid[]): ProcessView {
+/** Undefined when one of them has ended, and was waited for. */
+function viewOf(pids: readonly Pid[]): ProcessView | undefined {
   const sum = { threads: 0, rssBytes: 0, descriptors: 0 };
-  for (const pid of pids) {
-    try {
+  try {
+    for (const pid of pids) {
       const { threads, rssBytes } = processStatus(pid);
       sum.descriptors += openDescriptors(pid);
       sum.threads += threads;
       sum.rssBytes += rssBytes;
-    } catch {
-      // Gone.
     }
+    return sum;
+  } catch {
+    return undefined;
   }
-  return sum;
 }

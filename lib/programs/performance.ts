@@ -33,9 +33,11 @@ export async function measurePerformance(options: PerformanceOptions): Promise<P
     const [first] = clients;
     if (first === undefined) throw new Error("expected at least one connection");
     const before = await first.request({ type: "get_stats" });
-    if ((before.type as string) !== "server_stats")
+    const { host, port } = options.connect;
+    const isStats = (before.type as string) === "server_stats";
+    if (!isStats || !Number.isFinite(before.total_messages))
       throw new NeedsError(
-        `whoever listens at ${options.connect.host}:${options.connect.port} is no server of this protocol: it answers get_stats with ${JSON.stringify(before.type)}`,
+        `whoever listens at ${host}:${port} is no server of this protocol: it answers get_stats ${isStats ? "without total_messages" : `with ${JSON.stringify(before.type)}`}`,
       );
     const run = new LoadRun(options, clients);
     await run.finish();

@@ -146,11 +146,14 @@ export class Crowd {
 /** What all members of a crowd count together. */
 type Tally = { sent: number; answered: number; readonly latencies: Latencies };
 
+const NO_ECHO = "what came back differs from what was sent";
+
 /** One connection. Its listeners are made once, not once for each message. */
 class Member {
   readonly #socket: Socket;
   readonly #message: Buffer;
   #receivedBytes = 0;
+  #isAsking = false;
   #sentMs = 0;
   #toSend = 0;
   #tally: Tally | undefined;
@@ -181,15 +184,23 @@ class Member {
   #send(tally: Tally): void {
     this.#toSend -= 1;
     tally.sent += 1;
+    this.#isAsking = true;
     this.#sentMs = performance.now();
     this.#socket.write(this.#message);
   }
 
   #onData(chunk: Buffer): void {
     const tally = this.#tally;
-    this.#receivedBytes += chunk.length;
-    if (tally === undefined || this.#receivedBytes < this.#message.length) return;
+    const endBytes = this.#receivedBytes + chunk.length;
+    const isEcho = chunk.equals(this.#message.subarray(this.#receivedBytes, endBytes));
+    if (tally === undefined || !this.#isAsking || !isEcho) {
+      this.#socket.destroy(Object.assign(new Error(NO_ECHO), { code: "EBADMSG" }));
+      return;
+    }
+    this.#receivedBytes = endBytes;
+    if (endBytes < this.#message.length) return;
     this.#receivedBytes = 0;
+    this.#isAsking = false;
     tally.answered += 1;
     tally.latencies.record(performance.now() - this.#sentMs);
     if (this.#toSend > 0) this.#send(tally);

@@ -15,12 +15,25 @@ export function failureOf(error: Error): Failure {
   return { errno: code ?? first.name, syscall: syscall ?? "", message };
 }
 
-/** Failures counted by errno, the first of each quoted in full. */
-export type FailureCounts = Record<string, { count: number; readonly first: string }>;
+/** Failures counted by errno, the first of each quoted in full; and by system call, for a time-out of connect(2) is not one of read(2). */
+export type FailureCounts = Record<
+  string,
+  { count: number; readonly first: string; readonly syscalls: Record<string, number> }
+>;
 
 /** Counts one more failure. */
-export function countFailure(counts: FailureCounts, failure: Failure): void {
-  const entry = counts[failure.errno];
-  if (entry === undefined) counts[failure.errno] = { count: 1, first: failure.message };
-  else entry.count += 1;
+export function countFailure(counts: FailureCounts, { errno, syscall, message }: Failure): void {
+  const entry = (counts[errno] ??= { count: 0, first: message, syscalls: {} });
+  entry.count += 1;
+  if (syscall !== "") entry.syscalls[syscall] = (entry.syscalls[syscall] ?? 0) + 1;
+}
+
+/** Adds what one more process has counted. */
+export function addFailures(counts: FailureCounts, more: FailureCounts): void {
+  for (const [errno, { count, first, syscalls }] of Object.entries(more)) {
+    const entry = (counts[errno] ??= { count: 0, first, syscalls: {} });
+    entry.count += count;
+    for (const [syscall, times] of Object.entries(syscalls))
+      entry.syscalls[syscall] = (entry.syscalls[syscall] ?? 0) + times;
+  }
 }

@@ -2,6 +2,7 @@
  * visit: the life of one client connection: connect, say something, check the echo, hold, leave.
  */
 import { connect, type Socket } from "node:net";
+import { deadline } from "./deadline.ts";
 import { failureOf, type Failure } from "./errno.ts";
 import { leave, type WayToLeave } from "./leave.ts";
 
@@ -15,7 +16,7 @@ export type VisitOptions = {
   /** Stay connected for this long after the last echo. */
   readonly holdMs: number;
   readonly leave: WayToLeave;
-  /** Give up when connecting, or waiting for an echo, takes longer. */
+  /** Give up when connecting, or waiting for a whole echo, takes longer. */
   readonly timeoutMs: number;
   /** Aborted: leave at once; whoever only waits for the peer, or has abandoned the connection, closes it; nobody begins. */
   readonly signal: AbortSignal;
@@ -53,7 +54,8 @@ class Visitor {
   #echoedBytes = 0;
   #hasLeft = false;
   #isOver = false;
-  #holding: NodeJS.Timeout | undefined;
+  /** Calls off what the visitor would do next if nothing else happened. */
+  #stopWaiting: () => void;
   readonly #onAbort = (): void => this.#abort();
 
   constructor(options: VisitOptions, resolve: (visit: Visit) => void) {
@@ -68,8 +70,8 @@ class Visitor {
       .on("connect", () => this.#onConnect())
       .on("data", (chunk) => this.#onData(chunk))
       .on("end", () => this.#onPeerClosed())
-      .on("error", (error) => this.#finish({ kind: "failed", ...failureOf(error) }))
-      .setTimeout(options.timeoutMs, () => this.#giveUp());
+      .on("error", (error) => this.#finish({ kind: "failed", ...failureOf(error) }));
+    this.#stopWaiting = deadline(options.timeoutMs, () => this.#giveUp());
     options.signal.addEventListener("abort", this.#onAbort);
     if (options.signal.aborted) this.#abort();
   }
@@ -80,8 +82,12 @@ class Visitor {
   }
 
   #speak(): void {
-    if (this.#echoes < this.#options.messages) this.#socket.write(this.#options.message);
-    else this.#hold();
+    const { messages, message, timeoutMs, holdMs } = this.#options;
+    this.#stopWaiting();
+    if (this.#echoes < messages) {
+      this.#socket.write(message);
+      this.#stopWaiting = deadline(timeoutMs, () => this.#giveUp());
+    } else this.#stopWaiting = deadline(holdMs, () => this.#leave());
   }
 
   #onData(chunk: Buffer): void {
@@ -102,11 +108,6 @@ class Visitor {
   #refuseEcho(): void {
     const message = `echo ${this.#echoes + 1} differs from what was sent`;
     this.#finish({ kind: "failed", errno: "EBADMSG", syscall: "read", message });
-  }
-
-  #hold(): void {
-    this.#socket.setTimeout(0);
-    this.#holding = setTimeout(() => this.#leave(), this.#options.holdMs);
   }
 
   #leave(): void {
@@ -135,7 +136,7 @@ class Visitor {
   #finish(ending: Ending): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    clearTimeout(this.#holding);
+    this.#stopWaiting();
     this.#options.signal.removeEventListener("abort", this.#onAbort);
     if (!this.#hasLeft || this.#options.leave === "half-close" || this.#options.leave === "abandon")
       this.#socket.destroy();

@@ -99,7 +99,12 @@ function explanations(result: BombResult): readonly string[] {
 function moreThanPorts({ predicted, successes, failures, counters }: BombResult) {
   const more = successes - predicted.capacity;
   if (predicted.kind !== "certain" || failures["EADDRNOTAVAIL"] === undefined || more <= 0) return;
-  return `${more} more than there are ports: a RST ended that many TIME_WAITs early (TcpOutRsts ${counters["TcpOutRsts"] ?? 0}; RFC 1337)`;
+  const resets = counters["TcpOutRsts"] ?? 0;
+  const ended =
+    resets >= more
+      ? "a RST ended that many TIME_WAITs early"
+      : "that many TIME_WAITs have ended meanwhile, after their 60 s or early by a RST";
+  return `${count(more)} more than there are ports: ${ended} (TcpOutRsts ${count(resets)}; RFC 1337)`;
 }
 
 /** A server that leaks: no TIME_WAIT begins before its FIN has come. */

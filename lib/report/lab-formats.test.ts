@@ -4,7 +4,7 @@ import { thinnedOut, type ArmResult, type LabResult } from "../lab/result.ts";
 import { emptyCounts } from "../sockets/record.ts";
 import { junitReport, tapReport } from "./lab-formats.ts";
 import { theme } from "./lab-report.ts";
-import { failureReport, summaryTable } from "./lab-summary.ts";
+import { failureReport, progressLine, residueLine, summaryTable } from "./lab-summary.ts";
 import { timelineChart } from "./timeline.ts";
 
 const held: ArmResult = {
@@ -102,13 +102,33 @@ describe("results of several runs", () => {
 
 describe("junitReport", () => {
   it("counts failures and skips, and escapes what XML would misread", () => {
-    const xml = junitReport([result]);
-    expect(xml).toContain(
-      '<testsuite name="fd-leak" tests="3" failures="1" skipped="1" time="2.000">',
+    expect(junitReport([result])).toBe(
+      [
+        '<?xml version="1.0" encoding="UTF-8"?>',
+        "<testsuites>",
+        '  <testsuite name="fd-leak" tests="3" failures="1" skipped="1" time="2.000">',
+        '    <testcase classname="fd-leak" name="broken: a &quot;leak&quot; &amp; #1" time="1.234"/>',
+        '    <testcase classname="fd-leak" name="fixed: close &lt;it&gt;" time="1.234"><failure message="CLOSE_WAIT: predicted 0, measured 23"/></testcase>',
+        '    <testcase classname="fd-leak" name="myth: nothing" time="1.234"><skipped message="no nft"/></testcase>',
+        "  </testsuite>",
+        "</testsuites>",
+      ].join("\n"),
     );
-    expect(xml).toContain('name="broken: a &quot;leak&quot; &amp; #1" time="1.234"/>');
-    expect(xml).toContain('<failure message="CLOSE_WAIT: predicted 0, measured 23"/>');
-    expect(xml).toContain('<skipped message="no nft"/>');
+  });
+
+  it("says of a failed arm all that is wrong with it, and nothing that is right", () => {
+    const claims = [...held.claims, ...failed.claims];
+    const arm = { ...failed, claims, reason: "not over after 60 s", leftBehind: ["4711 node"] };
+    const troubles = [
+      "not over after 60 s",
+      "CLOSE_WAIT: predicted 0, measured 23",
+      "left behind: 4711 node",
+    ];
+    expect(junitReport([{ ...result, arms: [arm] }])).toContain(
+      `<failure message="${troubles.join("; ")}"/>`,
+    );
+    const listed = troubles.map((line) => `    - ${JSON.stringify(line)}`).join("\n");
+    expect(tapReport([{ ...result, arms: [arm] }])).toContain(`  message:\n${listed}\n  ...`);
   });
 });
 
@@ -121,6 +141,39 @@ function sample(tMs: number, timeWait: number): Sample {
     counters: {},
   };
 }
+
+describe("progressLine", () => {
+  it("names the arms that failed, and no other", () => {
+    expect(progressLine(result, 2, 23)).toBe("2 of 23  fd-leak failed in 2,000 ms: close <it>");
+  });
+});
+
+describe("residueLine", () => {
+  const inside: LabResult = {
+    ...result,
+    environment: { ...result.environment, sandbox: "user-namespace" },
+  };
+  const oneLine = (...of: Parameters<typeof residueLine>): string =>
+    residueLine(...of).replaceAll(/\s+/g, " ");
+
+  it("names what is still there, and every parameter that is not as before", () => {
+    const left = { ...inside, arms: [held, { ...held, leftBehind: ["4711 node"] }] };
+    expect(oneLine([left], 216, ["net/ipv4/tcp_mem"])).toBe(
+      "Left behind: 4711 node; net/ipv4/tcp_mem",
+    );
+    expect(oneLine([result], 216, ["net/ipv4/tcp_mem"])).toBe("Left behind: net/ipv4/tcp_mem");
+  });
+
+  it("says what was looked at where there is nothing, and claims less with --here", () => {
+    expect(oneLine([inside], 216, [])).toBe(
+      "Left behind: nothing: no process in the networks of 3 arms, so no socket, rule or namespace; 216 network parameters as before.",
+    );
+    expect(oneLine([{ ...inside, arms: [held] }], 216, [])).toContain("networks of one arm,");
+    expect(oneLine([inside, result], 216, [])).toMatch(
+      /^Left behind: with --here the network is everybody's: .* 216 network parameters as before\.$/,
+    );
+  });
+});
 
 describe("timelineChart", () => {
   it("draws the states that changed, each scaled to its maximum, in at most 80 columns", () => {

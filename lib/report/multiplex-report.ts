@@ -51,6 +51,7 @@ function sidesTable({ connections, client, server }: MultiplexResult): string {
   for (const [name, side] of sides) {
     if (side === undefined) continue;
     const { processes, before, open } = side;
+    const grown = open.rssBytes - before.rssBytes;
     table.push([
       name,
       processes,
@@ -58,7 +59,8 @@ function sidesTable({ connections, client, server }: MultiplexResult): string {
       `${count(before.descriptors)} -> ${count(open.descriptors)}`,
       bytes(before.rssBytes),
       bytes(open.rssBytes),
-      bytes((open.rssBytes - before.rssBytes) / connections),
+      // Few connections drown in what a process gives back meanwhile.
+      grown > 0 ? bytes(grown / connections) : "-",
     ]);
   }
   return table.toString();

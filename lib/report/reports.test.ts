@@ -3,6 +3,7 @@ import { emptyCounts } from "../sockets/record.ts";
 import type { BombResult } from "../programs/bomb.ts";
 import { bombOpening, bombReport, predictionText } from "./bomb-report.ts";
 import { bytes, count, ms, wrapped } from "./format.ts";
+import { multiplexReport } from "./multiplex-report.ts";
 import { exhaustionReport, statusLine } from "./server-report.ts";
 
 describe("wrapped", () => {
@@ -90,6 +91,7 @@ describe("bomb report", () => {
       EADDRNOTAVAIL: {
         count: 1,
         first: "connect EADDRNOTAVAIL 127.0.0.1:8080 - Local (0.0.0.0:0)",
+        syscalls: { connect: 1 },
       },
     },
     closedFirst: { us: 1_004, server: 0 },
@@ -117,6 +119,57 @@ describe("bomb report", () => {
       "explained  4 more than there are ports: a RST ended that many TIME_WAITs",
     );
     expect(text).toMatch(/^TIME_WAIT +0 +1,000 +0 +0$/m);
+  });
+
+  it("blames no RST that was not sent: TIME_WAITs from before end by themselves", () => {
+    const text = bombReport({ ...result, counters: { TcpOutRsts: 3 } }).replaceAll(/\s+/g, " ");
+    expect(text).toContain(
+      "explained 4 more than there are ports: that many TIME_WAITs have ended meanwhile, after their 60 s or early by a RST (TcpOutRsts 3; RFC 1337)",
+    );
+  });
+
+  it("shows how long connect() took by how full the range was, and explains what delayed it", () => {
+    const step = { count: 1_234, p50Ms: 0.05, p90Ms: 0.1, p99Ms: 0.2, p999Ms: 0.3, maxMs: 1_000 };
+    const connectByFill = [step, undefined, step];
+    const text = bombReport({ ...result, connectByFill, counters: { TcpExtListenOverflows: 7 } });
+    expect(text).toContain("explained  a full accept queue dropped SYNs (TcpExtListenOverflows 7)");
+    expect(text).toContain(
+      [
+        "range used  connects      p50     p90     p99       max",
+        "    0-10 %     1,234  0.05 ms  0.1 ms  0.2 ms  1,000 ms",
+        "   20-30 %     1,234  0.05 ms  0.1 ms  0.2 ms  1,000 ms",
+        "",
+        "state        ours before  after  server's before  after",
+      ].join("\n"),
+    );
+    expect(bombReport(result)).not.toContain("accept queue");
+    expect(bombReport({ ...result, successes: 0 })).not.toContain("range used");
+  });
+
+  it.each([
+    [1, "1 port was passed over: bind() refuses"],
+    [23, "23 ports were passed over: bind() refuses"],
+  ])("says why explicit ports were passed over: %i", (count, words) => {
+    const entry = { count, first: "connect EADDRINUSE", syscalls: { connect: count } };
+    const failures = { EADDRINUSE: entry };
+    expect(bombReport({ ...result, failures }).replaceAll(/\s+/g, " ")).toContain(words);
+  });
+
+  it("says who closed in place of a server that was expected to, and nothing where it has", () => {
+    const waits = (reason: "server closes first" | "closed by RST", us: number): string => {
+      const predicted = { kind: "never", capacity: 1_000, reason } as const;
+      const all = { attempts: 1_004, failures: {}, closedFirst: { us, server: 0 } };
+      return bombReport({ ...result, ...all, predicted });
+    };
+    expect(waits("server closes first", 23)).toContain("explained  23 of these the server had not");
+    expect(waits("server closes first", 0)).not.toContain("explained");
+    expect(waits("closed by RST", 23)).not.toContain("explained");
+  });
+
+  it("predicts one less for every odd part of a range, and only there", () => {
+    const predicted = { ...result.predicted, missable: 1 };
+    expect(predictionText(predicted)).toContain("It may be 1 less: of an odd number");
+    expect(predictionText(result.predicted)).not.toContain("less");
   });
 
   it("accounts for every connection: those that were under way at the end, too", () => {
@@ -163,5 +216,25 @@ describe("bomb report", () => {
     expect(predictionText({ kind: "never", capacity: 1, reason: "closed by RST" })).toContain(
       "no failure",
     );
+  });
+});
+
+describe("multiplexReport", () => {
+  it("gives a connection no memory where a process has given some back", () => {
+    const before = { threads: 11, descriptors: 22, rssBytes: 2_300_000 };
+    const kernel = { slabBytes: 0, bufferBytes: 0 };
+    const report = multiplexReport({
+      ...{ connections: 23, how: "at-once", kernel: { before: kernel, open: kernel } },
+      opened: { open: 23, durationMs: 23, failures: {} },
+      exchanged: {
+        ...{ sent: 23, answered: 23, durationMs: 23, failures: {} },
+        ...{ latency: undefined, latencies: [] },
+      },
+      client: { processes: 1, before, open: { ...before, rssBytes: 2_200_000 } },
+      server: { processes: 1, before, open: { ...before, rssBytes: 4_600_000 } },
+      states: { clients: emptyCounts(), server: emptyCounts() },
+    });
+    expect(report).toMatch(/^client .* 2\.1 MiB +-$/m);
+    expect(report).toMatch(/^server .* 4\.4 MiB +97\.7 KiB$/m);
   });
 });

@@ -26,7 +26,7 @@ describe("statesTable", () => {
       SYN_RECV         0  being connected to: last ACK missing
       FIN_WAIT1        0  we closed, peer has not acknowledged
       FIN_WAIT2        0  we closed, peer has not
-      TIME_WAIT        3  closed by us first, port kept for 60 s
+      TIME_WAIT        3  closed by us first, 4-tuple kept for 60 s
       CLOSE            0  bound or opened, not connected
       CLOSE_WAIT       0  peer closed, our program has not
       LAST_ACK         0  closed by both, last ACK missing
@@ -53,6 +53,19 @@ describe("statesTable", () => {
     };
     for (const line of statesTable(wide, { color: false }).split("\n"))
       expect(line.length).toBeLessThanOrEqual(80);
+  });
+
+  it("breaks a long note between its words, and loses none", () => {
+    const note = Array.from({ length: 40 }, (_, index) => `word${index}`).join(" ");
+    const lines = statesTable({ ...view, notes: [note] }, { color: false }).split("\n");
+    const from = lines.findIndex((line) => line.startsWith("word0 "));
+    expect(lines.slice(from).join("\n").replaceAll("\n  ", " ")).toBe(note);
+    expect(lines.length).toBeGreaterThan(from + 1);
+  });
+
+  it("speaks of one socket as of one", () => {
+    const one = { ...view, counts: { ...emptyCounts(), LISTEN: 1 } };
+    expect(statesTable(one, { color: false })).toContain("\n1 TCP socket, from: ss -tan\n");
   });
 
   it("puts a note of several lines into its own", () => {
@@ -179,6 +192,9 @@ describe("reconcileTable", () => {
     expect(text).toMatch(/^all +19 +19 +19 +19 +19$/m);
     expect(text).toContain("lsof: 3 TIME_WAIT: gone\nUNEXPLAINED ss: 1 not seen (a:1 b:2)");
     expect(text).toContain("sockstat tw = 3, the table says 4: kept as TIME_WAIT");
+    expect(text).toContain(
+      "\n2 sockets came, went or changed meanwhile: left out\nnetstat is not installed (package net-tools)\n",
+    );
     expect(text).toMatch(/There are unexplained differences\.$/);
     for (const line of text.split("\n")) expect(line.length).toBeLessThanOrEqual(80);
   });

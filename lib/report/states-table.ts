@@ -32,7 +32,7 @@ const MEANING: Readonly<Record<TcpState, string>> = {
   SYN_RECV: "being connected to: last ACK missing",
   FIN_WAIT1: "we closed, peer has not acknowledged",
   FIN_WAIT2: "we closed, peer has not",
-  TIME_WAIT: "closed by us first, port kept for 60 s",
+  TIME_WAIT: "closed by us first, 4-tuple kept for 60 s",
   CLOSE: "bound or opened, not connected",
   CLOSE_WAIT: "peer closed, our program has not",
   LAST_ACK: "closed by both, last ACK missing",

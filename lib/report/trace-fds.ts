@@ -1,7 +1,7 @@
 /** trace-fds: descriptors and the kernel objects behind them, for reading. */
 import type { ChalkInstance } from "chalk";
 import type { KernelObjects, SocketDescriptor } from "../trace/kernel-objects.ts";
-import type { Endpoint } from "../sockets/record.ts";
+import type { Endpoint, TcpState } from "../sockets/record.ts";
 import { bytes, count, safe, wrapped } from "./format.ts";
 
 /** One block for each socket, then a line about the rest. At most 80 columns. */
@@ -57,12 +57,40 @@ function memory({ memory, role }: SocketDescriptor): readonly string[] {
   ];
 }
 
-/** For a listener the table's two queues mean something else. */
+/** The table's two queues mean something else for a listener; for a socket of UDP they are the memory that it has in use. */
 function queues({ role, record }: SocketDescriptor): readonly string[] {
-  const [recvQ, sendQ] = [count(record.recvQ ?? 0), count(record.sendQ ?? 0)];
-  return role === "listening"
-    ? [`accept queue: ${recvQ} wait for accept(), backlog ${sendQ}`]
-    : [`queues: ${recvQ} bytes not yet read, ${sendQ} bytes not yet acknowledged`];
+  const { recvQ = 0, sendQ = 0, state } = record;
+  switch (role) {
+    case "listening":
+      return [`accept queue: ${count(recvQ)} wait for accept(), backlog ${count(sendQ)}`];
+    case "datagram":
+      return [`queues: memory of ${bytes(recvQ)} not yet read, of ${bytes(sendQ)} not yet sent`];
+    case "connection": {
+      const read = sequenceText(recvQ, state === undefined ? undefined : RECEIVED[state]);
+      const acked = sequenceText(sendQ, state === undefined ? undefined : SENT[state]);
+      return [`queues: ${read} not yet read, ${acked} not yet acknowledged`];
+    }
+  }
+}
+
+/** What stands at the end of the receive queue until the program has read it, and takes a sequence number as a byte does. */
+const RECEIVED: Partial<Record<TcpState, string>> = {
+  CLOSE_WAIT: "the FIN",
+  CLOSING: "the FIN",
+  LAST_ACK: "the FIN",
+};
+
+/** The same of the send queue, until it is acknowledged. */
+const SENT: Partial<Record<TcpState, string>> = {
+  SYN_SENT: "the SYN",
+  FIN_WAIT1: "the FIN",
+  CLOSING: "the FIN",
+  LAST_ACK: "the FIN",
+};
+
+function sequenceText(length: number, flag: string | undefined): string {
+  if (flag === undefined || length === 0) return `${count(length)} bytes`;
+  return length === 1 ? flag : `${count(length - 1)} bytes and ${flag}`;
 }
 
 function timerText({
@@ -74,7 +102,8 @@ function timerText({
   readonly remainingMs: number;
   readonly retransmits: number;
 }): string {
-  return `${name}, ${(remainingMs / 1_000).toFixed(1)} s to go${retransmits === 0 ? "" : `, ${retransmits} tries so far`}`;
+  const tries = retransmits === 1 ? "1 try" : `${retransmits} tries`;
+  return `${name}, ${(remainingMs / 1_000).toFixed(1)} s to go${retransmits === 0 ? "" : `, ${tries} so far`}`;
 }
 
 function endText({ address, port, zone }: Endpoint): string {

@@ -26,7 +26,9 @@ export function visitsReport(visits: VisitsSummary): string {
 
 /** Each errno with its count, the first failure of its kind quoted; lines of at most 80 columns after a margin. */
 export function failureLines(failures: Readonly<FailureCounts>, margin = ""): readonly string[] {
-  return Object.entries(failures).map(([errno, { count, first }]) =>
-    wrapped(`${errno} ${count} (the first: ${first})`, margin),
-  );
+  return Object.entries(failures).map(([errno, { count, first, syscalls }]) => {
+    const calls = Object.entries(syscalls).map(([syscall, times]) => `${syscall} ${times}`);
+    const shared = calls.length > 1 ? `: ${calls.join(", ")}` : "";
+    return wrapped(`${errno} ${count}${shared} (the first: ${first})`, margin);
+  });
 }

@@ -56,6 +56,20 @@ describe("reconcile", () => {
     ]);
   });
 
+  it.each([
+    ["SYN_RECV", "SYN_RECV: not connected yet, it belongs to its listener"],
+    ["CLOSE_WAIT", "waits for accept(): it has no descriptor yet"],
+    ["FIN_WAIT2", "closed by its program: the kernel finishes alone, without a descriptor"],
+    ["CLOSING", "closed by its program: the kernel finishes alone, without a descriptor"],
+    ["LAST_ACK", "closed by its program: the kernel finishes alone, without a descriptor"],
+    ["CLOSE", "closed by its program: the kernel finishes alone, without a descriptor"],
+  ] as const)("knows why nobody holds one in %s", (state, reason) => {
+    const table = [socket(6, state, { inode: 0, owners: [] })];
+    const others = [{ observer: "fd", records: [] } as const];
+    const { differences } = reconcile(observed({ before: table, after: table, others }));
+    expect(differences).toMatchObject([{ count: 1, reason, isExplained: true }]);
+  });
+
   it("explains nothing away: a socket that lsof should list is named", () => {
     const { differences, isReconciled } = reconcile(
       observed({ others: [{ observer: "lsof", records: [] }] }),
@@ -93,6 +107,13 @@ describe("reconcile", () => {
       }),
     );
     expect({ differences, inMotion }).toEqual({ differences: [], inMotion: 2 });
+    // One that was closed after ss had listed it.
+    const others = [{ observer: "ss", records: [held, later] } as const];
+    expect(reconcile(observed({ before: [held, later], after: [held], others }))).toMatchObject({
+      differences: [],
+      inMotion: 1,
+      isReconciled: true,
+    });
   });
 
   it("compares two listeners that look the same by their number", () => {

@@ -70,7 +70,8 @@ class SsReader implements Reader {
   readonly #details = new RowDetails();
   /** How long those are, all lines together. */
   #detailCharacters = 0;
-  #afterRow: "none" | "record" | "skipped" = "none";
+  /** Only below a row there can be details. */
+  #hasRows = false;
   readonly #plain = new PlainRow();
   readonly #wildcards: Wildcards;
 
@@ -118,14 +119,14 @@ class SsReader implements Reader {
     this.#wildcards.see(record.local.address);
     this.#wildcards.see(record.remote.address);
     this.#pending = record;
-    this.#afterRow = "record";
+    this.#hasRows = true;
     return true;
   }
 
   quick(text: string, start: number, end: number): TcpState | undefined {
     if (!this.#plain.isRow(text, start, end) || this.#plain.state === "CLOSE") return undefined;
     this.#flush();
-    this.#afterRow = "skipped";
+    this.#hasRows = true;
     return this.#plain.state;
   }
 
@@ -168,12 +169,12 @@ class SsReader implements Reader {
       owners: NO_OWNERS,
       line: number,
     };
-    this.#afterRow = "record";
+    this.#hasRows = true;
     if (at < end) this.#details.add(text.slice(at));
   }
 
   #continuation(text: string, number: number): void {
-    if (this.#afterRow === "none") {
+    if (!this.#hasRows) {
       this.#noRow(text, number);
       return;
     }
@@ -200,7 +201,7 @@ class SsReader implements Reader {
   }
 
   #skipRow(reason: string, text: string, number: number): void {
-    this.#afterRow = "skipped";
+    this.#hasRows = true;
     this.#sink.skip(number, reason, text);
   }
 

@@ -29,11 +29,11 @@ export async function rawPeer(
   port: number,
   socket: Socket = connect(port, "127.0.0.1"),
 ): Promise<RawPeer> {
-  let pending = Buffer.alloc(0);
+  const incoming = new Incoming();
   let hasEnded = false;
   let wake: () => void = () => undefined;
   socket.on("data", (chunk: Buffer) => {
-    pending = Buffer.concat([pending, chunk]);
+    incoming.push(chunk);
     wake();
   });
   const end = (): void => {
@@ -42,18 +42,10 @@ export async function rawPeer(
   };
   if (socket.connecting) await once(socket, "connect");
   socket.on("end", end).on("close", end).on("error", end);
-  const take = (): Record<string, unknown> | undefined => {
-    if (pending.length < 4) return undefined;
-    const length = pending.readUInt32BE(0);
-    if (pending.length < 4 + length) return undefined;
-    const payload = pending.subarray(4, 4 + length);
-    pending = pending.subarray(4 + length);
-    return JSON.parse(payload.toString()) as Record<string, unknown>;
-  };
   const next = async (deadlineMs = 5_000): Promise<Record<string, unknown> | undefined> => {
     const endMs = performance.now() + deadlineMs;
     for (;;) {
-      const message = take();
+      const message = incoming.take();
       if (message !== undefined || hasEnded) return message;
       const leftMs = endMs - performance.now();
       if (leftMs <= 0) throw new Error(`no message within ${deadlineMs} ms`);
@@ -82,4 +74,29 @@ export async function rawPeer(
     rest,
     destroy: () => socket.destroy(),
   };
+}
+
+/** What has come, put together only when a message is whole: of 15 MB in pieces nothing is copied more than twice. */
+class Incoming {
+  #pieces: Buffer[] = [];
+  #bytes = 0;
+  #neededBytes = 4;
+
+  push(piece: Buffer): void {
+    this.#pieces.push(piece);
+    this.#bytes += piece.length;
+  }
+
+  take(): Record<string, unknown> | undefined {
+    if (this.#bytes < this.#neededBytes) return undefined;
+    const all = Buffer.concat(this.#pieces);
+    this.#pieces = [all];
+    this.#neededBytes = 4 + all.readUInt32BE(0);
+    if (this.#bytes < this.#neededBytes) return undefined;
+    this.#pieces = [all.subarray(this.#neededBytes)];
+    this.#bytes -= this.#neededBytes;
+    const payload = all.subarray(4, this.#neededBytes);
+    this.#neededBytes = 4;
+    return JSON.parse(payload.toString()) as Record<string, unknown>;
+  }
 }

@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { analyse } from "./analysis.ts";
 
@@ -37,5 +39,45 @@ describe("the end of the handshake, and accept()", () => {
       held,
       found,
     });
+  });
+});
+
+const fixture = (name: string): string =>
+  readFileSync(join(import.meta.dirname, "fixtures", name), "utf8");
+
+describe("what a scenario has to show", () => {
+  const ordinary: Parameters<typeof analyse>[0] = {
+    traced: (["server", "client"] as const).map((role) => ({
+      ...{ role, command: role, output: "", exitCode: 0 },
+      strace: fixture(`strace-${role}.txt`),
+    })),
+    tcpdump: fixture("tcpdump-4.99-verbose.txt"),
+    ...{ pcap: undefined, bareFromNs: undefined, samples: [], notes: [] },
+  };
+
+  it.each([
+    ["close", []],
+    [
+      "half-close",
+      ["the server sends data after the client's FIN", "client FIN_WAIT2, server CLOSE_WAIT"],
+    ],
+    ["reset", ["nobody sends FIN", "fails with ECONNRESET", "no TIME_WAIT on either side"]],
+    ["refused", ["the SYN is answered with a RST", "the program is told ECONNREFUSED"]],
+    ["queue-full", ["the accept queue was full", "sent again after a second"]],
+    ["nagle", ["the second half left only when the first was acknowledged"]],
+    ["keep-alive", ["a probe was sent"]],
+    ["partial", ["a write() took less than it was given", "when there was room again"]],
+    ["udp", ["two datagrams, and no other packet", "no connect(), no accept()"]],
+  ] as const)("%s: an ordinary connection does not show it: %j", (name, texts) => {
+    const failed = analyse(ordinary, name).checks.filter(({ held }) => !held);
+    expect(failed).toHaveLength(texts.length);
+    texts.forEach((text, index) => expect(failed[index]?.text).toContain(text));
+  });
+
+  it("names the calls that should not have been made", () => {
+    const { checks } = analyse(ordinary, "udp");
+    expect(checks.find(({ text }) => text.startsWith("no connect()"))?.found).toBe(
+      "connect, accept4",
+    );
   });
 });

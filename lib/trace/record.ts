@@ -29,16 +29,20 @@ export async function record(order: Order, signal: AbortSignal): Promise<Recordi
   child.stdout?.on("data", (chunk: Buffer) => chunks.push(chunk));
   await new Promise((resolve) => child.on("close", resolve));
   signal.removeEventListener("abort", stop);
+  if (signal.aborted && isOurs) return undefined;
   const text = Buffer.concat(chunks).toString();
-  // A Ctrl-C at a terminal reaches the stage, too, and ends it when it has hardly begun.
-  if (signal.aborted && (isOurs || text === "")) return undefined;
-  return recordingIn(text);
+  const answer = text === "" ? NO_ANSWER : (JSON.parse(text) as StageAnswer);
+  // A Ctrl-C at a terminal reaches the stage and strace, too, and ends them when they have hardly begun.
+  if (signal.aborted && "failed" in answer) return undefined;
+  return recordingIn(answer);
 }
 
-function recordingIn(text: string): Recording {
-  if (text === "")
-    throw new NeedsError("the recording ended without a word; is this a Linux machine?");
-  const answer = JSON.parse(text) as StageAnswer;
+const NO_ANSWER: StageAnswer = {
+  failed: "the recording ended without a word; is this a Linux machine?",
+  isNeed: true,
+};
+
+function recordingIn(answer: StageAnswer): Recording {
   if ("recording" in answer) return answer.recording;
   if (answer.isNeed) throw new NeedsError(answer.failed);
   throw new Error(answer.failed);

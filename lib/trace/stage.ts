@@ -68,7 +68,7 @@ async function playScenario(order: OrderOf<"scenario">): Promise<Recording> {
   const bareFromNs = `${realtimeClock()()}`;
   await playBare(scenario, client);
   const traced = [...(tracedServer === undefined ? [] : [tracedServer]), tracedClient];
-  return { traced, samples, bareFromNs, ...(await captured(capture)) };
+  return { traced, samples, bareFromNs, ...(await needed(capture)) };
 }
 
 function target(
@@ -107,7 +107,7 @@ async function timeConnections({ connections }: OrderOf<"latency">): Promise<Rec
   await untilBound("tcp");
   const capture = await startTcpdump("lo");
   const client = await startPlain("client", clientWords).traced;
-  const packets = await captured(capture);
+  const packets = await needed(capture);
   const bare = await startPlain("client", clientWords).traced;
   server.child.kill("SIGTERM");
   return {
@@ -126,9 +126,10 @@ async function traceCommand(order: OrderOf<"command">): Promise<Recording> {
   const shown = order.argv.join(" ");
   const tracing = startStrace({ role: "command", shown, argv: order.argv, isUsers: true });
   whenTold(() => void endTraced(tracing));
-  const traced = [await tracing.traced];
+  const traced = await tracing.traced;
   if (order.rung !== "here") await settled(sampler);
-  return { traced, samples: sampler.stop(), bareFromNs: undefined, ...(await captured(capture)) };
+  const samples = sampler.stop();
+  return { samples, bareFromNs: undefined, ...wholeLines(traced, await captured(capture)) };
 }
 
 async function attach({ pid, forMs }: OrderOf<"attach">): Promise<Recording> {
@@ -145,7 +146,7 @@ async function attach({ pid, forMs }: OrderOf<"attach">): Promise<Recording> {
     throw new NeedsError(
       `${traced.output.trim()}: another user's process, or kernel.yama.ptrace_scope forbids it; try as root`,
     );
-  return { traced: [traced], samples: [], bareFromNs: undefined, ...(await captured(capture)) };
+  return { samples: [], bareFromNs: undefined, ...wholeLines(traced, await captured(capture)) };
 }
 
 /** Words before what is to run in the network of a process. Rejects with a NeedsError when that cannot be. */
@@ -174,10 +175,34 @@ function whenTold(stop: () => void): void {
   }
 }
 
-async function captured(capture: Capture): Promise<Pick<Recording, "pcap" | "tcpdump" | "notes">> {
+type Packets = Pick<Recording, "pcap" | "tcpdump" | "notes">;
+
+/** strace that was killed has left a line without an end: what it had written before is good. */
+function wholeLines(
+  traced: Traced,
+  { notes, ...rest }: Packets,
+): Packets & Pick<Recording, "traced"> {
+  const end = traced.strace.lastIndexOf("\n") + 1;
+  const isCut = end < traced.strace.length;
+  return {
+    ...rest,
+    traced: [{ ...traced, strace: traced.strace.slice(0, end) }],
+    notes: isCut ? [...notes, "calls are missing: strace ended in the middle of a line"] : notes,
+  };
+}
+
+async function captured(capture: Capture): Promise<Packets> {
   const { pcap, why } = await capture.stop();
   if (pcap === undefined) return { pcap: undefined, tcpdump: "", notes: [`no packets: ${why}`] };
-  return { pcap: pcap.toString("base64"), tcpdump: await readPcap(pcap), notes: [] };
+  const notes = why === "" ? [] : [`packets are missing: ${why}`];
+  return { pcap: pcap.toString("base64"), tcpdump: await readPcap(pcap), notes };
+}
+
+/** A story of ours is not whole without its packets. Rejects with a NeedsError, and what tcpdump said, where there are none. */
+async function needed(capture: Capture): ReturnType<typeof captured> {
+  const packets = await captured(capture);
+  if (packets.pcap === undefined) throw new NeedsError(packets.notes.join("; "));
+  return packets;
 }
 
 /** Waits until the server has its port. Throws what the server said when it ended instead. */

@@ -44,6 +44,16 @@ describe("a timeline", () => {
     ]);
   });
 
+  it("finds who began one whose beginning was not captured: by the SYN-ACK, else by accept()", () => {
+    const fromServer = packets.filter(({ from }) => from.port === 4000);
+    const [synAck, last] = [fromServer[0]!, conversations[0]!.packets.at(-2)!.packet];
+    const beginner = (packet: Packet, some: typeof calls): number | undefined =>
+      gather([packet], some).find(({ packets }) => packets.length > 0)?.client.port;
+    expect(beginner(synAck, [])).toBe(57878);
+    expect(beginner(last, [])).toBe(4000);
+    expect(beginner(last, calls)).toBe(57878);
+  });
+
   it("puts calls of both sides and packets in the order in which they happened", () => {
     const { rows, zeroNs } = timelineOf(conversations[0]!);
     expect(zeroNs).toBe(packets[0]!.atNs);
@@ -194,6 +204,11 @@ describe("states, derived from packets (RFC 9293, figure 5)", () => {
       "TIME_WAIT CLOSE",
     ],
     ["a RST", [...handshake, segment("server", "RST ACK")], "CLOSE CLOSE"],
+    [
+      "a RST after a SYN that was not answered",
+      [...handshake.slice(0, 1), segment("client", "RST")],
+      "CLOSE LISTEN",
+    ],
     ["nothing of the beginning", [segment("server", "PSH ACK")], "ESTABLISHED ESTABLISHED"],
   ])("%s", (_, packets, states) => expect(lastStates(packets)).toBe(states));
 
@@ -252,6 +267,59 @@ describe("states, derived from packets (RFC 9293, figure 5)", () => {
   });
 });
 
+describe("segments in a timeline", () => {
+  const factsOf = (segments: readonly SidedPacket[]) =>
+    timelineOf({ ...conversations[0]!, calls: [], packets: segments }).rows.flatMap((row) =>
+      row.kind === "packet" ? [row.packet] : [],
+    );
+  const longer = ({ from, packet }: SidedPacket, more: Partial<Packet>): SidedPacket => ({
+    from,
+    packet: { ...packet, ...more },
+  });
+
+  it("have a note where they are more than the next one", () => {
+    const half = longer(segment("client", "PSH ACK", 1, 1), { length: 5 });
+    const noted = factsOf([
+      segment("client", "SYN"),
+      ...[segment("client", "SYN"), segment("server", "SYN ACK", 0, 1)],
+      ...[half, half, longer(half, { seq: 6 }), half],
+      segment("client", "ACK", 10, 1),
+      segment("client", "ACK", 11, 1),
+      longer(segment("server", "ACK", 1, 11), { window: 0 }),
+      longer(segment("server", "RST", 0), { window: 0 }),
+    ]);
+    expect(noted.map(({ flags, note }) => `${flags.join(" ")}: ${note ?? ""}`)).toEqual([
+      "SYN: ",
+      "SYN: sent again",
+      "SYN ACK: ",
+      "PSH ACK: ",
+      "PSH ACK: sent again",
+      "PSH ACK: ",
+      "PSH ACK: sent again",
+      "ACK: keep-alive probe",
+      "ACK: ",
+      "ACK: window 0",
+      "RST: ",
+    ]);
+  });
+
+  it("are counted from 1 in either direction where no SYN was captured", () => {
+    const [first, second] = [
+      segment("client", "PSH ACK", 4711, 815),
+      segment("server", "ACK", 820, 4721),
+    ];
+    expect(factsOf([first, second]).map(({ seq, ack }) => [seq, ack])).toEqual([
+      [1, 1],
+      [6, 11],
+    ]);
+  });
+
+  it("come from a server in LISTEN where its program was not traced", () => {
+    const [first] = timelineOf({ ...conversations[0]!, calls: [] }).rows;
+    expect(first).toMatchObject({ states: { client: "SYN_SENT", server: "LISTEN" } });
+  });
+});
+
 describe("the socket table against the packets", () => {
   const conversation = conversations[0]!;
   const changes = followStates(conversation.packets);
@@ -265,11 +333,11 @@ describe("the socket table against the packets", () => {
 
   it("agrees when a reading shows what the packets lead to", () => {
     const { disagreements, compared, seen } = compare(conversation, changes, [
-      readAt(end + 9_000_000n, "TIME_WAIT"),
+      { ...readAt(end + 9_000_000n, "TIME_WAIT"), repeats: 22 },
     ]);
     expect(disagreements).toEqual([]);
     expect({ compared, seen }).toEqual({
-      compared: 2,
+      compared: 46,
       seen: { client: ["TIME_WAIT"], server: [] },
     });
   });
@@ -295,7 +363,9 @@ describe("the socket table against the packets", () => {
     ]).rows.filter(({ kind }) => kind === "timer");
 
   it("has a row for the timer that ends TIME_WAIT, and none where a RST has ended it", () => {
-    expect(timers(conversation.packets)).toMatchObject([{ atNs: end + 19_000_000n }]);
+    expect(timers(conversation.packets)).toMatchObject([
+      { atNs: end + 19_000_000n, states: { client: "CLOSE", server: "CLOSE" } },
+    ]);
     const behindFin = { ...reset, seq: reset.seq! + 1 };
     expect(timers([...conversation.packets, { from: "server", packet: behindFin }])).toEqual([]);
   });

@@ -3,6 +3,7 @@ import { spawn, type ChildProcess, type SpawnOptions } from "node:child_process"
 import { readFileSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
+import { NeedsError } from "../kernel/errors.ts";
 import { allPids, commandLine, diesWithParent, signalled } from "../kernel/process.ts";
 import { caughtUp, withoutMark } from "./capture-end.ts";
 import type { Traced } from "./order.ts";
@@ -36,7 +37,7 @@ const STRACE_FLAGS = [
 /** A traced program under way. */
 export type Tracing = {
   readonly child: ChildProcess;
-  /** Resolves when the program has ended, or strace was told to leave it. */
+  /** Resolves when the program has ended, or strace was told to leave it. Rejects with a NeedsError when strace may not trace at all. */
   readonly traced: Promise<Traced>;
 };
 
@@ -57,9 +58,14 @@ export function startStrace(target: TraceTarget): Tracing {
     "pid" in target ? ["-p", `${target.pid}`] : ["--seccomp-bpf", ...diesWithParent(target.argv)];
   const isUsers = "argv" in target && target.isUsers;
   const through = "through" in target ? target.through : [];
-  const argv = [...through, "strace", ...STRACE_FLAGS, "-o", "|exec cat >&3", ...what];
-  const child = spawnThatDiesWithUs(argv, {
+  const words = [...STRACE_FLAGS, "-o", "|exec cat >&3", ...what];
+  const child = spawnThatDiesWithUs([...through, "strace", ...words], {
     stdio: [isUsers ? "inherit" : "ignore", isUsers ? 2 : "pipe", isUsers ? 2 : "pipe", "pipe"],
+  });
+  child.once("exit", () => {
+    // The child may stop itself a moment later.
+    const timer = setInterval(() => endOrphans(words), 20);
+    child.once("close", () => clearInterval(timer));
   });
   const text = Promise.all([
     textOf(child.stdio[3] as Readable),
@@ -67,11 +73,47 @@ export function startStrace(target: TraceTarget): Tracing {
     child.stderr === null ? "" : textOf(child.stderr),
   ]);
   const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
-  const traced = Promise.all([text, ended]).then(([[strace, stdout, stderr], exitCode]) => ({
-    ...{ role: target.role, command: target.shown, strace, exitCode },
-    output: stdout + stderr,
-  }));
+  const traced = Promise.all([text, ended]).then(([[strace, stdout, stderr], exitCode]) => {
+    // Of a program that it has traced strace tells at least the end.
+    if ("argv" in target && strace === "") throw cannotTrace(stderr);
+    return {
+      ...{ role: target.role, command: target.shown, strace, exitCode },
+      output: stdout + stderr,
+    };
+  });
+  traced.catch(() => undefined); // Whoever waits for something else first asks later.
   return { child, traced };
+}
+
+function cannotTrace(said: string): NeedsError {
+  const why = said === "" ? "" : `: ${said.split("\n", 1).join("")}`;
+  return new NeedsError(
+    `strace cannot trace here${why}\n  ptrace(2) may be forbidden: by seccomp, as in a container, or by kernel.yama.ptrace_scope = 3.`,
+  );
+}
+
+/**
+ * A strace that a Ctrl-C at a terminal ends in the middle of its own tests leaves the child for these behind, stopped, and with its pipes
+ * open. The child has the command line of its parent.
+ */
+function endOrphans(words: readonly string[]): void {
+  const isOne = (pid: number): boolean =>
+    commandLine(pid).slice(-words.length).join("\0") === words.join("\0");
+  for (const pid of allPids().filter(isOne)) {
+    const status = statusOf(pid);
+    const isStopped = /^State:\tT/m.test(status);
+    const [, parent] = /^PPid:\t(\d+)$/m.exec(status) ?? [];
+    if (isStopped && !isOne(Number(parent))) signalled(pid, "SIGKILL");
+  }
+}
+
+/** Empty when it has ended. */
+function statusOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/status`, "latin1");
+  } catch {
+    return "";
+  }
 }
 
 /** Starts a program of ours without strace. */
@@ -101,7 +143,7 @@ export async function leaveTraced({ child }: Tracing): Promise<void> {
  * tests, whose children stay behind and keep its pipes open.
  */
 async function joined(child: ChildProcess): Promise<readonly number[]> {
-  while (child.exitCode === null && child.signalCode === null) {
+  while (!hasEnded(child)) {
     const pids = traceesOf(child.pid ?? 0);
     if (pids.length > 0) return pids;
     await pause(5);
@@ -118,16 +160,12 @@ function traceesOf(strace: number): readonly number[] {
 }
 
 function tracerOf(pid: number): number {
-  try {
-    return Number(/^TracerPid:\t(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1]);
-  } catch {
-    return 0;
-  }
+  return Number(/^TracerPid:\t(\d+)$/m.exec(statusOf(pid))?.[1]);
 }
 
 /** A capture under way. */
 export type Capture = {
-  /** Resolves with the file, or undefined and why there is none. */
+  /** Resolves with the file, or undefined where there is none; and why, or why it may not be whole: "" when it is. */
   readonly stop: () => Promise<{ readonly pcap: Buffer | undefined; readonly why: string }>;
 };
 
@@ -157,12 +195,26 @@ export async function startTcpdump(
   return {
     stop: async () => {
       const isThere = said.includes("listening on");
-      if (isThere) await caughtUp(() => Buffer.concat(chunks));
+      if (isThere && !hasEnded(child)) await caughtUp(() => Buffer.concat(chunks));
       child.kill("SIGINT");
       await ended;
-      return { pcap: isThere ? withoutMark(Buffer.concat(chunks)) : undefined, why: said.trim() };
+      if (!isThere) return { pcap: undefined, why: said.trim() };
+      return { pcap: withoutMark(Buffer.concat(chunks)), why: whyCut(child, said) };
     },
   };
+}
+
+function hasEnded({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode !== null || signalCode !== null;
+}
+
+/** At a Ctrl-C at a terminal tcpdump may end before it is told to, but with all that it had. */
+function whyCut({ signalCode }: ChildProcess, said: string): string {
+  const [, dropped = "0"] = /^(\d+) packets? dropped by kernel$/m.exec(said) ?? [];
+  if (signalCode !== null) return `tcpdump was ended by ${signalCode}`;
+  if (said.includes(`${MAX_PACKETS} packets captured`))
+    return `tcpdump stops after ${MAX_PACKETS.toLocaleString("en-US")}, whosever they are`;
+  return dropped === "0" ? "" : `${dropped} came faster than tcpdump reads`;
 }
 
 /** Enough for thousands of connections, and a bound for a busy machine. */

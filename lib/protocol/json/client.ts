@@ -18,6 +18,7 @@ import {
   handleWhen,
   type CircuitBreakerPolicy,
 } from "cockatiel";
+import { deadline } from "../deadline.ts";
 import { BACKOFF, backoffMs, type BackoffOptions } from "./backoff.ts";
 import {
   CONNECTION_LIMITS,
@@ -229,9 +230,8 @@ function isFailure(error: unknown): boolean {
 }
 
 function withDeadline<T>(promise: Promise<T>, limitMs: number): Promise<T> {
-  let timer: NodeJS.Timeout;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new ClientError("REQUEST_TIMEOUT", "no connection")), limitMs);
+  return new Promise((resolve, reject) => {
+    const late = (): void => reject(new ClientError("REQUEST_TIMEOUT", "no connection"));
+    void promise.then(resolve, reject).finally(deadline(limitMs, late));
   });
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }

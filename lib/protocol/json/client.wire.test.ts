@@ -92,6 +92,14 @@ describe("a client", () => {
     expect(chunks).toBe(1);
   });
 
+  it("sends at once what is too large to be put together, too", async () => {
+    const { port } = await serve();
+    const one = client({ port });
+    const contents = ["a", "b", "c"].map((letter) => letter.repeat(900_000));
+    const answers = await Promise.all(contents.map((content) => one.echo(content)));
+    expect(answers.map(({ content }) => content === contents.shift())).toEqual([true, true, true]);
+  });
+
   it("hears broadcasts, and answers the server's pings by itself", async () => {
     const { server, port } = await serve({ heartbeatMs: 60, heartbeatTimeoutMs: 400 });
     const [speaker, listener] = [client({ port }), client({ port })];
@@ -110,6 +118,36 @@ describe("a client", () => {
     );
     expect(server.tally.errors.get("HEARTBEAT_TIMEOUT")).toBe(0);
     expect(heard).toEqual(["to all"]);
+  });
+
+  it("answers a ping with its fields, and tells of what it has not asked for", async () => {
+    const decoder = new FrameDecoder();
+    const answers: Message[] = [];
+    const { port } = await rawServer((socket) => {
+      socket.write(
+        Buffer.concat([
+          framed({ type: "ping", id: 23, timestamp: "then" }),
+          framed({ type: "notice", text: "for you" }),
+          framed({ type: "error", code: "IDLE_TIMEOUT", message: "too long", closes: true }),
+        ]),
+      );
+      socket.on("data", (chunk: Buffer) => {
+        decoder.push(chunk);
+        for (let frame = decoder.next(); frame !== undefined; frame = decoder.next())
+          answers.push(decodeMessage(frame));
+      });
+    });
+    const one = client({ port });
+    const told: unknown[] = [];
+    one.on("message", ({ type }) => told.push(type));
+    one.on("refused", ({ code }) => told.push(code));
+    await one.connect();
+    await until(
+      () => answers,
+      (all) => all.length === 1,
+    );
+    expect(answers).toMatchObject([{ type: "pong", id: 23, ping_timestamp: "then" }]);
+    expect(told).toEqual(["notice", "IDLE_TIMEOUT"]);
   });
 
   it("hears a broadcast that comes together with the answer to its token", async () => {
@@ -269,6 +307,36 @@ describe("the end of a connection", () => {
     const startMs = performance.now();
     await one.close();
     expect(performance.now() - startMs).toBeLessThan(10_000);
+  });
+
+  it("is a FIN, and over when close() says so", async () => {
+    const ending: string[] = [];
+    const { port } = await rawServer((socket) =>
+      socket
+        .on("end", () => ending.push("end"))
+        .on("error", () => ending.push("error"))
+        .resume(),
+    );
+    const one = await openConnection({ port });
+    const startMs = performance.now();
+    await one.close();
+    expect(one.socket.destroyed).toBe(true);
+    expect(performance.now() - startMs).toBeLessThan(500);
+    await until(
+      () => ending,
+      (seen) => seen.length > 0,
+    );
+    expect(ending).toEqual(["end"]);
+  });
+
+  it("waits no longer for an answer than its request does", async () => {
+    const { port } = await rawServer((socket) => socket.resume());
+    const one = await openConnection({ port, requestTimeoutMs: 100 });
+    const asked = one.request({ type: "ping" });
+    const closing = one.close();
+    await expect(asked).rejects.toMatchObject({ code: "REQUEST_TIMEOUT" });
+    await closing;
+    expect(one.socket.destroyed).toBe(true);
   });
 
   it("comes after what was sent before it", async () => {

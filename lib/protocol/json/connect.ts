@@ -1,6 +1,7 @@
 /** connect: from an address to a connection that may be used: TCP or TLS, then what both sides have to agree upon. */
 import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls, type ConnectionOptions as TlsOptions } from "node:tls";
+import { deadline } from "../deadline.ts";
 import { ClientConnection, type ConnectionLimits } from "./client-connection.ts";
 import { ClientError } from "./client-errors.ts";
 import { PLAIN } from "./messages.ts";
@@ -59,16 +60,15 @@ function connected(
       tls === undefined
         ? connectTcp({ host, port, noDelay: true })
         : connectTls({ host, port, ...tls }).setNoDelay();
-    const timer = setTimeout(
-      () => socket.destroy(new ClientError("CONNECT_TIMEOUT", `${host}:${port}, ${timeoutMs} ms`)),
-      timeoutMs,
+    const stopWaiting = deadline(timeoutMs, () =>
+      socket.destroy(new ClientError("CONNECT_TIMEOUT", `${host}:${port}, ${timeoutMs} ms`)),
     );
     const fail = (error: Error): void => {
-      clearTimeout(timer);
+      stopWaiting();
       reject(error);
     };
     socket.once("error", fail).once(tls === undefined ? "connect" : "secureConnect", () => {
-      clearTimeout(timer);
+      stopWaiting();
       socket.off("error", fail);
       resolve(socket);
     });

@@ -65,6 +65,15 @@ describe("frames", () => {
     expect(framesIn([encodeFrame(largest)])[0]!.equals(largest)).toBe(true);
   });
 
+  it.each([
+    ["HTTP/1.1 400 Bad Request", 'a length of 1213486160: these bytes are the text "HTTP"'],
+    ["SSH-2.0-OpenSSH_9.6", 'a length of 1397966893: these bytes are the text "SSH-"'],
+    ["\x16\x03\x01\x02\x00\x01", "a length of 369295618: this is how TLS begins"],
+    ["\x7F\xFF\xFF\xFF", "a length of 2147483647"],
+  ])("say what they look like when they are another protocol's: %j", (bytes, what) => {
+    expect(() => framesIn([Buffer.from(bytes, "latin1")])).toThrow(new RegExp(`${what}$`));
+  });
+
   it("cost memory only for what has arrived, not for what was announced", () => {
     const before = process.memoryUsage().arrayBuffers;
     const decoders = Array.from({ length: 1_000 }, () => new FrameDecoder());

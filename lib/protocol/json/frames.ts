@@ -121,8 +121,18 @@ export class FrameDecoder {
     if (length > this.#maxFrameBytes)
       throw new ProtocolError(
         "FRAME_TOO_LARGE",
-        `expected a frame of at most ${this.#maxFrameBytes} bytes, got a length of ${length}`,
+        `expected a frame of at most ${this.#maxFrameBytes} bytes, got a length of ${length}${likeness(header)}`,
       );
     return length;
   }
+}
+
+/** What else a length may be that is far too large: the first four bytes of somebody who speaks another protocol. */
+function likeness(header: number): string {
+  const bytes = Buffer.alloc(HEADER_BYTES);
+  bytes.writeUInt32BE(header);
+  const text = bytes.toString("latin1");
+  if (/^[ -~]+$/.test(text)) return `: these bytes are the text ${JSON.stringify(text)}`;
+  // A record of TLS 1.0 to 1.3: an alert or a handshake. Source: RFC 8446 section 5.1.
+  return /^[\x15\x16]\x03/.test(text) ? ": this is how TLS begins" : "";
 }

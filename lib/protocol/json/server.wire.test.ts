@@ -228,6 +228,18 @@ describe("requests", () => {
     expect(counts.reduce((total, count) => total + count)).toBe(3);
   });
 
+  it("that a handler fails at are not the client's fault, however many they are", async () => {
+    const bad = (): never => {
+      throw new Error("a defect");
+    };
+    const { join } = await serve({ handlers: { bad }, maxErrorsInARow: 3 });
+    const peer = await join();
+    for (let n = 0; n < 23; n += 1) peer.send(framed({ type: "bad" }));
+    for (let n = 0; n < 23; n += 1) expect(await peer.next()).toMatchObject({ code: "INTERNAL" });
+    peer.send(framed({ type: "ping" }));
+    expect(await peer.next()).toMatchObject({ type: "pong" });
+  });
+
   it("that a handler refuses get its code, and their id", async () => {
     const refuse = () => new ProtocolError("BAD_FIELD", "not like this");
     const { join } = await serve({
@@ -382,6 +394,58 @@ describe("a client that does not read its answers", () => {
     expect(server.tally.messages - before).toBeLessThan(400);
     expect(server.tally.messages).toBeLessThan(written);
   });
+
+  it("is read from again once it does", async () => {
+    const { server, join } = await serve();
+    const peer = await join();
+    peer.socket.pause();
+    const request = framed({ type: "echo", content: "x".repeat(100_000) });
+    for (let n = 0; n < 200; n += 1) peer.send(request);
+    peer.send(framed({ type: "ping", id: 23 }));
+    await until(
+      () => server.tally.messages,
+      (messages) => messages > 10,
+    );
+    peer.socket.resume();
+    let last = await peer.next();
+    while (last?.["type"] === "echo_response") last = await peer.next();
+    expect(last).toMatchObject({ type: "pong", id: 23 });
+    expect(server.tally.messages).toBe(201);
+  });
+});
+
+describe("a client whose request takes its time", () => {
+  it("is not read from meanwhile; then all of it is answered", async () => {
+    let finish: () => void = () => undefined;
+    const finished = new Promise<void>((resolve) => (finish = resolve));
+    const { server, join } = await serve({
+      handlers: {
+        wait: () => finished.then(() => ({ type: "waited" })),
+        take: () => ({ type: "taken" }),
+      },
+    });
+    const peer = await join();
+    peer.send(framed({ type: "wait" }));
+    await until(
+      () => server.tally.messages,
+      (messages) => messages === 1,
+    );
+    const large = framed({ type: "take", content: "x".repeat(1_000_000) });
+    for (let n = 0; n < 64; n += 1) peer.send(large);
+    let [before, unchanged] = [0, 0];
+    const timesTheSame = (): number => {
+      const now = peer.socket.writableLength;
+      unchanged = now === before ? unchanged + 1 : 0;
+      before = now;
+      return unchanged;
+    };
+    await until(timesTheSame, (times) => times === 10);
+    expect(peer.socket.writableLength).toBeGreaterThan(0);
+    expect(server.tally.bytesIn).toBeLessThan(2_000_000);
+    finish();
+    expect(await peer.next()).toEqual({ type: "waited" });
+    for (let n = 0; n < 64; n += 1) expect(await peer.next()).toEqual({ type: "taken" });
+  });
 });
 
 describe("a client that reads slowly", () => {
@@ -438,7 +502,11 @@ describe("limits", () => {
   });
 
   it("of more clients than it can refuse one by one the server drops the rest before they cost anything", async () => {
-    const { server, port } = await serve({ maxConnections: 1 });
+    const told: string[] = [];
+    const { server, port } = await serve({
+      maxConnections: 1,
+      onEvent: ({ event }) => told.push(event),
+    });
     // These do not answer the FIN: each refusal takes its time.
     const lasting = () => rawPeer(port, connect({ port, host: "127.0.0.1", allowHalfOpen: true }));
     const peers = await Promise.all(Array.from({ length: 130 }, lasting));
@@ -446,6 +514,7 @@ describe("limits", () => {
     const refused = ends.filter(([message]) => message?.["code"] === "TOO_MANY_CONNECTIONS");
     expect(refused.length).toBe(100);
     expect(server.tally.droppedAtOnce).toBe(29);
+    expect(told.filter((event) => event === "dropped")).toHaveLength(29);
     expect(server.clients()).toBe(1);
     for (const peer of peers) peer.destroy();
   });
@@ -537,6 +606,17 @@ describe("a token", () => {
     expect(await good.next()).toMatchObject({ type: "pong" });
   });
 
+  it("has to be a text: anything else is a mistake that ends nothing", async () => {
+    const { join } = await serveWithToken();
+    const peer = await join();
+    for (const token of [undefined, 23, ["secret-23"]]) {
+      peer.send(framed({ type: "auth", token }));
+      expect(await peer.next()).toMatchObject({ code: "BAD_FIELD", closes: false });
+    }
+    peer.send(framed({ type: "auth", token: "secret-23" }));
+    expect(await peer.next()).toMatchObject({ type: "auth_response" });
+  });
+
   it("that is wrong, or late, ends the connection; strangers hear no broadcasts", async () => {
     const { join } = await serveWithToken();
     const [wrong, late, good] = [await join(), await join(), await join()];
@@ -599,6 +679,35 @@ describe("compression", () => {
   });
 });
 
+describe("the end of a connection", () => {
+  it("is told with its reason, its errno and what came and went", async () => {
+    const told: object[] = [];
+    const { join } = await serve({ onEvent: (event) => told.push(event) });
+    const peer = await join();
+    peer.send(framed({ type: "ping" }));
+    await peer.next();
+    peer.socket.resetAndDestroy();
+    const [end] = await until(
+      () => told.filter((event) => (event as { event: string }).event === "disconnect"),
+      (ends) => ends.length === 1,
+    );
+    expect(end).toMatchObject({ reason: "lost", errno: "ECONNRESET", messages: 1, bytes_in: 19 });
+    expect((end as { duration_ms: number }).duration_ms).toBeLessThan(10_000);
+  });
+
+  it("comes after lingerMs where the peer never ends it", async () => {
+    const { server, port } = await serve({ lingerMs: 50 });
+    const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true }).resume();
+    socket.on("error", () => undefined).write(Buffer.from("7fffffff", "hex"));
+    await until(
+      () => server.tally.closed.get("FRAME_TOO_LARGE"),
+      (count) => count === 1,
+      5_000,
+    );
+    socket.destroy();
+  });
+});
+
 describe("the end of a server", () => {
   it("comes after the answers to all that had arrived, with a word to each client", async () => {
     const { server, join } = await serve({ handlers: { slow } });
@@ -617,6 +726,7 @@ describe("the end of a server", () => {
       { code: "SHUTTING_DOWN" },
     ]);
     expect(await closing).toEqual({ clients: 2, cutOff: 0 });
+    await expect(join()).rejects.toMatchObject({ code: "ECONNREFUSED" });
   });
 
   it("waits for who takes longer than lingerMs to read what is left", async () => {

@@ -1,0 +1,14 @@
+/** deadline: when to lose patience with a peer: not before what it has sent has been read. */
+
+/**
+ * Calls `late` after so long, unless the returned function is called before. After a pause of our own, be the process stopped or its
+ * event loop busy, timers run first: then what has arrived meanwhile, perhaps in time, is still read before anybody is blamed.
+ */
+export function deadline(afterMs: number, late: () => void): () => void {
+  let turn: NodeJS.Immediate | undefined;
+  const timer = setTimeout(() => (turn = setImmediate(late)), afterMs);
+  return () => {
+    clearTimeout(timer);
+    clearImmediate(turn);
+  };
+}
