@@ -60,6 +60,11 @@ export function processStatus(pid: Pid = "self"): ProcessStatus {
   return { threads: value("Threads"), rssBytes: value("VmRSS") * 1024 };
 }
 
+/** Whether a process has stopped (SIGSTOP, SIGTSTP). Throws ENOENT for one that is gone. Source: State in /proc/PID/status. */
+export function isStopped(pid: number): boolean {
+  return /^State:\s+T/m.test(readFileSync(`/proc/${pid}/status`, "latin1"));
+}
+
 /** The inodes of the sockets that a process has open: they join its descriptors with the socket table. */
 export function socketInodes(pid: Pid): ReadonlySet<number> {
   const inodes = new Set<number>();

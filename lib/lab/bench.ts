@@ -6,7 +6,7 @@
  */
 import { setTimeout as pauseMs } from "node:timers/promises";
 import { counter, readCounters, type Counters } from "../kernel/counters.ts";
-import { freeDescriptors } from "../kernel/process.ts";
+import { freeDescriptors, isStopped } from "../kernel/process.ts";
 import type { Rung } from "../kernel/sandbox.ts";
 import { readSysctl, writeSysctl } from "../kernel/sysctl.ts";
 import { procTexts, readProcNet } from "../sockets/capture.ts";
@@ -155,6 +155,18 @@ export class Bench {
     this.#programs.push(script);
     this.#sampler.watchProcess(name, script.pid);
     return script;
+  }
+
+  /**
+   * Stops a process (SIGSTOP) and waits until it has. kill(2) returns before that: on a busy machine the process may run once more,
+   * and accept() in it still takes one connection. SIGCONT lets it go on. Throws ESRCH or ENOENT when it has ended.
+   */
+  async suspend(pid: number): Promise<void> {
+    process.kill(pid, "SIGSTOP");
+    await this.until(
+      () => isStopped(pid),
+      (hasStopped) => hasStopped,
+    );
   }
 
   /** Has the network of a further host in the timeline, by a process in it. */

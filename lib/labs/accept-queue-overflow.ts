@@ -43,7 +43,7 @@ async function stoppedServer(bench: Bench, own: OwnSockets, backlog: number): Pr
   const { port, pid } = await bench.server(["--backlog", `${backlog}`]);
   await own.dial({ port });
   await firstAccepted(bench);
-  process.kill(pid, "SIGSTOP");
+  await bench.suspend(pid);
   return port;
 }
 

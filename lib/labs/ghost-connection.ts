@@ -42,7 +42,7 @@ async function lateAcks(
   { backlog, others }: { readonly backlog: number; readonly others: number },
 ): Promise<Scene> {
   const { port, pid } = await bench.server(["--backlog", `${backlog}`]);
-  process.kill(pid, "SIGSTOP");
+  await bench.suspend(pid);
   thisHost(bench).filter("input", [
     `ip saddr ${FAR} tcp dport ${port} tcp flags & (syn | ack) == ack drop`,
   ]);

@@ -21,8 +21,12 @@ const LATER_MS = 1_300;
 type Params = { readonly clients: number };
 
 /** Stops a server as SIGSTOP does, lets it go on at the end, whatever happens in between. */
-async function whileStopped({ pid }: RunningServer, work: () => Promise<void>): Promise<void> {
-  process.kill(pid, "SIGSTOP");
+async function whileStopped(
+  bench: Bench,
+  { pid }: RunningServer,
+  work: () => Promise<void>,
+): Promise<void> {
+  await bench.suspend(pid);
   try {
     await work();
   } finally {
@@ -72,7 +76,7 @@ const broken = {
   run: async (bench: Bench, { clients }: Params) => {
     const server = await bench.server();
     bench.say(`The server is stopped; ${clients} clients connect, send a request, and leave.`);
-    await whileStopped(server, () => comeAndGo(bench, server, clients));
+    await whileStopped(bench, server, () => comeAndGo(bench, server, clients));
   },
 };
 
@@ -94,7 +98,7 @@ const goesOn = {
   about: "the server goes on (SIGCONT): it accepts what waits, finds the end, and closes",
   run: async (bench: Bench, { clients }: Params) => {
     const server = await bench.server();
-    await whileStopped(server, () => comeAndGo(bench, server, clients));
+    await whileStopped(bench, server, () => comeAndGo(bench, server, clients));
     const left = bench.predict("CLOSE_WAIT once it runs again", 0);
     const queued = bench.predict("Recv-Q once it runs again", 0);
     const accepted = bench.predict("connections that it accepted", clients);
@@ -110,7 +114,7 @@ const shortQueue = {
     const room = BACKLOG + 1;
     bench.need(clients > room, `${clients} clients fit into the queue`);
     const server = await bench.server(["--backlog", `${BACKLOG}`]);
-    await whileStopped(server, () =>
+    await whileStopped(bench, server, () =>
       withSockets(async (own) => {
         const waiting = bench.predict("CLOSE_WAIT without an owner", room, "backlog + 1");
         const outside = bench.predict("SYN_SENT, client's side", clients - room);
@@ -129,7 +133,7 @@ const finTimeout = {
   run: async (bench: Bench, { clients }: Params) => {
     bench.sysctl("net.ipv4.tcp_fin_timeout", 1);
     const server = await bench.server();
-    await whileStopped(server, async () => {
+    await whileStopped(bench, server, async () => {
       await comeAndGo(bench, server, clients);
       const theirs = bench.predict(`FIN_WAIT2 ${LATER_MS} ms later`, 0, "tcp_fin_timeout");
       const ours = bench.predict(`CLOSE_WAIT ${LATER_MS} ms later`, clients, "no timer ends it");

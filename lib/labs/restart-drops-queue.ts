@@ -40,7 +40,7 @@ async function queueUp(
   own: OwnSockets,
   { server, clients }: { server: { readonly pid: number; readonly port: number }; clients: number },
 ): Promise<readonly Line[]> {
-  process.kill(server.pid, "SIGSTOP");
+  await bench.suspend(server.pid);
   const lines = await own.dialAll(clients, { port: server.port });
   for (const { socket } of lines) socket.write("hello");
   await bench.until(

@@ -71,7 +71,7 @@ async function withReceiver(
   const receiver = await startReceiver(bench, bufferBytes);
   const sender = createSocket({ type: "udp4", ...options });
   try {
-    receiver.script.kill("SIGSTOP");
+    await bench.suspend(receiver.script.pid);
     await work(receiver, sender);
   } finally {
     sender.close();
@@ -165,7 +165,7 @@ const control = {
       const line = await own.dial({ port });
       const isAccepted = (): number => rows(bench, "server", "ESTABLISHED", port).length;
       await bench.until(isAccepted, (count) => count === 1);
-      process.kill(pid, "SIGSTOP");
+      await bench.suspend(pid);
       try {
         const held = bench.predict(
           "bytes in Send-Q and Recv-Q",
