@@ -145,18 +145,12 @@ describe("lab run", () => {
       const ajv = new Ajv2020();
       expect(ajv.validate(schema, labs(stdout)), ajv.errorsText()).toBe(true);
       const broken = labs(stdout).flatMap(({ lab, arms }) =>
-        arms.flatMap((arm) =>
-          arm.verdict === "held"
-            ? []
-            : [
-                {
-                  lab,
-                  about: arm.about,
-                  reason: arm.reason,
-                  claims: arm.claims.filter(({ held }) => !held),
-                },
-              ],
-        ),
+        arms.flatMap(({ about, verdict, reason, claims }) => {
+          const failed = claims
+            .filter(({ held }) => !held)
+            .map(({ text, predicted, measured }) => `${text} ${measured}, not ${predicted}`);
+          return verdict === "held" ? [] : `${lab}, ${about}: ${reason ?? failed.join("; ")}`;
+        }),
       );
       expect(broken).toEqual([]);
       expect(code).toBe(0);
