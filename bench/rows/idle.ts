@@ -8,13 +8,20 @@ import { REDIS, startRedis } from "../lib/redis.ts";
 
 const MESSAGES = 10;
 
-/** As many bytes as the answer has: for an echo any text, for redis a PING with a blank, answered by +PONG. */
+/** An echo answers with the same; redis takes it for a command, and its answer is as long. */
 const MESSAGE = Buffer.from("PING \r\n");
+const REDIS_ANSWER = Buffer.from("+PONG\r\n");
 
-async function perConnection(pid: number, port: number, connections: number): Promise<Figures> {
+type Server = { readonly pid: number; readonly port: number };
+
+async function perConnection(
+  { pid, port }: Server,
+  connections: number,
+  answer = MESSAGE,
+): Promise<Figures> {
   const { signal } = new AbortController();
   const crowd = new Crowd({
-    ...{ host: "127.0.0.1", port, connections, signal, message: MESSAGE },
+    ...{ host: "127.0.0.1", port, connections, signal, message: MESSAGE, answer },
     opening: 128,
   });
   const before = processStatus(pid).rssBytes;
@@ -28,13 +35,12 @@ async function perConnection(pid: number, port: number, connections: number): Pr
 }
 
 async function ourServer(connections: number): Promise<Figures> {
-  const { pid, port } = await startServer(["--port", "0", ...DEEP_QUEUE]);
-  return perConnection(pid, port, connections);
+  const server = await startServer(["--port", "0", ...DEEP_QUEUE]);
+  return perConnection(server, connections);
 }
 
 async function redis(connections: number): Promise<Figures> {
-  const { pid, port } = await startRedis(connections);
-  return perConnection(pid, port, connections);
+  return perConnection(await startRedis(connections), connections, REDIS_ANSWER);
 }
 
 export const idleContest: Contest = {

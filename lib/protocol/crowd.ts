@@ -15,6 +15,8 @@ export type CrowdOptions = {
   readonly port: number;
   readonly connections: number;
   readonly message: Buffer;
+  /** What the server answers: the message itself when undefined, its echo. */
+  readonly answer?: Buffer | undefined;
   /** Handshakes under way at the same time. Beyond the server's accept queue the kernel drops SYNs, and that costs seconds. */
   readonly opening: number;
   /** How many are opened per second; as fast as it goes when undefined. */
@@ -30,7 +32,7 @@ export type Opened = {
   readonly failures: FailureCounts;
 };
 
-/** What became of one exchange: every open connection sent `rounds` messages, each after the echo of the last. */
+/** What became of one exchange: every open connection sent `rounds` messages, each after the answer to the last. */
 export type Exchanged = {
   /** Fewer than planned when a connection was lost, or the signal came. */
   readonly sent: number;
@@ -81,7 +83,8 @@ export class Crowd {
       const socket = connect({ host, port, noDelay: true });
       this.#sockets.add(socket);
       socket.once("connect", () => {
-        this.#members.push(new Member(socket, this.#options.message));
+        const { message, answer = message } = this.#options;
+        this.#members.push(new Member(socket, message, answer));
         resolve();
       });
       socket.on("error", (error) => {
@@ -146,12 +149,13 @@ export class Crowd {
 /** What all members of a crowd count together. */
 type Tally = { sent: number; answered: number; readonly latencies: Latencies };
 
-const NO_ECHO = "what came back differs from what was sent";
+const NOT_THE_ANSWER = "what came back is not the answer to what was sent";
 
 /** One connection. Its listeners are made once, not once for each message. */
 class Member {
   readonly #socket: Socket;
   readonly #message: Buffer;
+  readonly #answer: Buffer;
   #receivedBytes = 0;
   #isAsking = false;
   #sentMs = 0;
@@ -159,9 +163,10 @@ class Member {
   #tally: Tally | undefined;
   #done: () => void = () => undefined;
 
-  constructor(socket: Socket, message: Buffer) {
+  constructor(socket: Socket, message: Buffer, answer: Buffer) {
     this.#socket = socket;
     this.#message = message;
+    this.#answer = answer;
     socket.on("data", (chunk) => this.#onData(chunk));
     socket.on("close", () => this.#done());
   }
@@ -192,13 +197,13 @@ class Member {
   #onData(chunk: Buffer): void {
     const tally = this.#tally;
     const endBytes = this.#receivedBytes + chunk.length;
-    const isEcho = chunk.equals(this.#message.subarray(this.#receivedBytes, endBytes));
-    if (tally === undefined || !this.#isAsking || !isEcho) {
-      this.#socket.destroy(Object.assign(new Error(NO_ECHO), { code: "EBADMSG" }));
+    const isAnswer = chunk.equals(this.#answer.subarray(this.#receivedBytes, endBytes));
+    if (tally === undefined || !this.#isAsking || !isAnswer) {
+      this.#socket.destroy(Object.assign(new Error(NOT_THE_ANSWER), { code: "EBADMSG" }));
       return;
     }
     this.#receivedBytes = endBytes;
-    if (endBytes < this.#message.length) return;
+    if (endBytes < this.#answer.length) return;
     this.#receivedBytes = 0;
     this.#isAsking = false;
     tally.answered += 1;
