@@ -33,12 +33,6 @@ const flags = {
       "Compare the ratios with those of an earlier --json; ends with 1 when one is not within 15 %",
     metavar: "FILE",
   }),
-  distance: optional(integer(1, 100_000), {
-    about:
-      "How far apart the cores are when two programs talk: runs wait for it; docs/benchmarks.md",
-    metavar: "NS",
-    defaultText: "that of --against's file, or as at the start",
-  }),
   list: toggle({ about: "List the contests" }),
   json: toggle({ about: "Print JSON" }),
 };
@@ -57,8 +51,6 @@ export type BenchResult = {
     readonly cpus: number;
     readonly model: string;
     readonly memoryBytes: number;
-    /** Nanoseconds for a cache line from the first core to the last, where two programs talked; left out where nobody could tell. */
-    readonly coreDistanceNs?: number | undefined;
   };
   readonly lines: readonly Measured[];
   readonly growth: readonly MeasuredGrowth[];
@@ -89,7 +81,6 @@ await main(
         runs: values.runs,
         withGrowth: values.growth,
         say: (text) => io.live(`bench: ${text}`),
-        distanceNs: values.distance ?? distanceOf(earlier),
       });
       const { contestTable, growthTable, movedTable } = await import("./lib/table.ts");
       if (values.quick) io.live("bench: --quick: loads are small, whatever the lines are called");
@@ -104,9 +95,6 @@ await main(
     },
   }),
 );
-
-const distanceOf = (result: BenchResult | undefined): number | undefined =>
-  result?.machine.coreDistanceNs;
 
 /** Reads what --json has printed. */
 function resultIn(file: string): BenchResult {
@@ -132,39 +120,27 @@ function choose(
   );
 }
 
-async function bench(
-  contests: readonly Contest[],
-  { distanceNs, ...how }: Omit<Effort, "at"> & { readonly distanceNs: number | undefined },
-): Promise<BenchResult> {
+async function bench(contests: readonly Contest[], effort: Effort): Promise<BenchResult> {
   const { measure } = await import("./lib/measure.ts");
   const { COMPILER, compilePeers } = await import("./lib/peer.ts");
   const { missingTools } = await import("./lib/tools.ts");
-  const { AtDistance, coreDistanceNs } = await import("./lib/distance.ts");
   const folder = mkdtempSync(join(tmpdir(), "bench-"));
   try {
     if (missingTools(COMPILER) === undefined) compilePeers(folder);
-    const hereNs = await coreDistanceNs();
-    const at = new AtDistance(hereNs === undefined ? undefined : (distanceNs ?? hereNs));
     const lines: Measured[] = [];
     const growth: MeasuredGrowth[] = [];
     for (const contest of contests) {
-      const result = await measure(contest, { ...how, at });
+      const result = await measure(contest, effort);
       lines.push(...result.lines);
       growth.push(...result.growth);
     }
-    return {
-      version: 1,
-      date: new Date().toISOString(),
-      machine: machine(at.wantedNs),
-      lines,
-      growth,
-    };
+    return { version: 1, date: new Date().toISOString(), machine: machine(), lines, growth };
   } finally {
     rmSync(folder, { recursive: true });
   }
 }
 
-function machine(coreDistanceNs: number | undefined): BenchResult["machine"] {
+function machine(): BenchResult["machine"] {
   return {
     kernel: release()
       .split(/[^\d.]/, 1)
@@ -173,6 +149,5 @@ function machine(coreDistanceNs: number | undefined): BenchResult["machine"] {
     cpus: cpus().length,
     model: cpus()[0]?.model ?? "unknown",
     memoryBytes: totalmem(),
-    coreDistanceNs,
   };
 }

@@ -27,8 +27,6 @@ export type Contestant = {
   readonly needs?: readonly Tool[];
   /** The namespace is made by what is measured itself, or does not matter: no sandbox. */
   readonly isOutside?: boolean;
-  /** Two programs talk to each other all the time: how far apart their cores are decides. */
-  readonly isAcrossCores?: boolean;
   readonly run: (load: number) => Promise<Outcome>;
 };
 

@@ -11,8 +11,8 @@ export function onCore(which: "first" | "last"): readonly string[] {
   return core === undefined ? [] : ["taskset", "--cpu-list", `${core}`];
 }
 
-/** All that this process may use, from `Cpus_allowed_list:	0-2,5` in /proc/self/status; proc(5). */
-export function allowedCores(): readonly number[] {
+/** From `Cpus_allowed_list:	0-2,5` in /proc/self/status; proc(5). */
+function allowedCores(): readonly number[] {
   const list = /^Cpus_allowed_list:\s*(\S+)/m.exec(
     readFileSync("/proc/self/status", "latin1"),
   )?.[1];

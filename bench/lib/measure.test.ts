@@ -1,5 +1,4 @@
 import { describe, expect, it } from "vitest";
-import { AtDistance } from "./distance.ts";
 import { missingIn, type Contest, type Contestant } from "./contest.ts";
 import { measure } from "./measure.ts";
 import { contestTable } from "./table.ts";
@@ -28,10 +27,7 @@ const contest: Contest = {
 
 describe("a line whose own contestant lacks a tool", () => {
   it("is there, names the tool and its package, and judges nothing", async () => {
-    const effort = {
-      ...{ isQuick: false, runs: undefined, withGrowth: false, say: () => undefined },
-      at: new AtDistance(undefined),
-    };
+    const effort = { isQuick: false, runs: undefined, withGrowth: false, say: () => undefined };
     const { lines } = await measure(contest, effort);
     expect(lines).toMatchObject([
       { what: "echoes", missing: "no no-such-compiler (package gcc)", reach: { ratio: 0.6 } },

@@ -6,11 +6,9 @@ import {
   type Figures,
   type Growth,
   type Line,
-  type Outcome,
   type Reach,
   type Source,
 } from "./contest.ts";
-import type { AtDistance } from "./distance.ts";
 import { median, spread, type Spread } from "./statistics.ts";
 import { missingTools } from "./tools.ts";
 
@@ -46,7 +44,6 @@ export type Effort = {
   /** Instead of each contest's own number. */
   readonly runs: number | undefined;
   readonly withGrowth: boolean;
-  readonly at: AtDistance;
   readonly say: (text: string) => void;
 };
 
@@ -59,7 +56,7 @@ export async function measure(
 ): Promise<{ readonly lines: readonly Measured[]; readonly growth: readonly MeasuredGrowth[] }> {
   const load = effort.isQuick ? contest.load.quick : contest.load.full;
   const count = effort.runs ?? (effort.isQuick ? 1 : contest.runs);
-  const runs = await allRuns(contest, load, { ...effort, runs: count });
+  const runs = await allRuns(contest, load, { count, say: effort.say });
   return {
     lines: contest.lines.flatMap((line) => measured(contest, line, runs, !effort.isQuick)),
     growth: effort.withGrowth ? await measureGrowth(contest, runs, effort) : [],
@@ -69,36 +66,21 @@ export async function measure(
 async function allRuns(
   contest: Contest,
   load: number,
-  effort: Effort & { readonly runs: number },
+  { count, say }: { readonly count: number; readonly say: Effort["say"] },
 ): Promise<Runs> {
   const runs: Record<string, Figures[] | { missing: string }> = {};
-  for (let round = 1; round <= effort.runs; round += 1)
+  for (let round = 1; round <= count; round += 1)
     for (const [name, { needs = [] }] of Object.entries(contest.contestants)) {
       const before = runs[name] ?? [];
       if ("missing" in before) continue;
       const lacking = missingTools(needs);
-      if (lacking === undefined)
-        effort.say(`${contest.name}: ${name}, run ${round} of ${effort.runs}`);
+      if (lacking === undefined) say(`${contest.name}: ${name}, run ${round} of ${count}`);
       const outcome =
-        lacking === undefined ? await runOnce(contest, name, load, effort) : { missing: lacking };
+        lacking === undefined ? await runInArena(contest, name, load) : { missing: lacking };
       const missing = missingIn(outcome);
       runs[name] = missing === undefined ? [...before, outcome as Figures] : { missing };
     }
   return runs;
-}
-
-/** One run; where two cores talk, as far apart as in all the others. */
-async function runOnce(
-  contest: Contest,
-  name: string,
-  load: number,
-  { at }: Effort,
-): Promise<Outcome> {
-  const run = (): Promise<Outcome> => runInArena(contest, name, load);
-  if (contest.contestants[name]?.isAcrossCores !== true) return run();
-  return (
-    (await at.run(run)) ?? { missing: `the cores were never ${at.wantedNs} ns apart for so long` }
-  );
 }
 
 function measured(contest: Contest, line: Line, runs: Runs, mayJudge: boolean): Measured[] {
@@ -156,7 +138,7 @@ function verdict(
 async function measureGrowth(
   contest: Contest,
   measuredRuns: Runs,
-  effort: Effort,
+  { isQuick, say }: Effort,
 ): Promise<readonly MeasuredGrowth[]> {
   const seen = new Map<string, readonly Figures[]>();
   const result: MeasuredGrowth[] = [];
@@ -164,14 +146,14 @@ async function measureGrowth(
     const [contestant, figure] = source;
     if (missingTools(contest.contestants[contestant]?.needs ?? []) !== undefined) continue;
     const points: { load: number; value: number }[] = [];
-    for (const load of effort.isQuick ? loads.slice(0, 1) : loads) {
+    for (const load of isQuick ? loads.slice(0, 1) : loads) {
       const key = `${contestant} ${load}`;
       let runs = seen.get(key);
       if (runs === undefined && load === contest.load.full)
         runs = figuresOf(measuredRuns, contestant);
       if (runs === undefined) {
-        effort.say(`${contest.name}: growth, ${key}`);
-        runs = await runsOf(contest, contestant, load, effort);
+        say(`${contest.name}: growth, ${key}`);
+        runs = await runsOf(contest, contestant, load);
       }
       seen.set(key, runs);
       if (runs.length > 0)
@@ -199,12 +181,11 @@ async function runsOf(
   contest: Contest,
   contestant: string,
   load: number,
-  effort: Effort,
 ): Promise<readonly Figures[]> {
   const count = load < contest.load.full ? SMALL_LOAD_RUNS : 1;
   const runs: Figures[] = [];
   for (let run = 1; run <= count; run += 1) {
-    const outcome = await runOnce(contest, contestant, load, effort);
+    const outcome = await runInArena(contest, contestant, load);
     if (missingIn(outcome) !== undefined) return [];
     runs.push(outcome as Figures);
   }

@@ -13,22 +13,11 @@ const FOLDER_VARIABLE = "BENCH_PEERS";
 
 /** Compiles them into a folder; from then on they can be run, here and in every process started from here. */
 export function compilePeers(folder: string): void {
-  for (const name of ["peer", "load", "distance"])
+  for (const name of ["peer", "load"])
     execFileSync("gcc", ["-O2", "-pthread", "-o", join(folder, name), join(SOURCES, `${name}.c`)], {
       stdio: "inherit",
     });
   process.env[FOLDER_VARIABLE] = folder;
-}
-
-/** Whether that has happened. */
-export function isCompiled(): boolean {
-  return process.env[FOLDER_VARIABLE] !== undefined;
-}
-
-/** How long a cache line needs from one core to another, in nanoseconds. */
-export async function runDistance(from: number, to: number): Promise<number> {
-  const { nanoseconds = NaN } = await run("distance", [`${from}`, `${to}`]);
-  return nanoseconds;
 }
 
 /** Connects and closes: connections per second, and how long it took in all. */

@@ -17,21 +17,15 @@ async function bomb(durationMs: number, ...flags: readonly string[]): Promise<Fi
   return { perSecond: result.ratePerSecond };
 }
 
-const ACROSS = { isAcrossCores: true } as const;
-
 export const bombContest: Contest = {
   name: "bomb",
   load: { full: 4_000, quick: 300 },
   runs: 3,
   contestants: {
-    "our bomb": { ...ACROSS, run: (durationMs) => bomb(durationMs) },
-    "C loop": { ...ACROSS, needs: COMPILER, run: (durationMs) => runPeer(`${durationMs}`) },
-    "our bomb, RST": { ...ACROSS, run: (durationMs) => bomb(durationMs / 2, "--leave", "reset") },
-    "C loop, RST": {
-      ...ACROSS,
-      needs: COMPILER,
-      run: (durationMs) => runPeer(`${durationMs / 2}`, "reset"),
-    },
+    "our bomb": { run: (durationMs) => bomb(durationMs) },
+    "C loop": { needs: COMPILER, run: (durationMs) => runPeer(`${durationMs}`) },
+    "our bomb, RST": { run: (durationMs) => bomb(durationMs / 2, "--leave", "reset") },
+    "C loop, RST": { needs: COMPILER, run: (durationMs) => runPeer(`${durationMs / 2}`, "reset") },
   },
   lines: [
     {

@@ -53,7 +53,7 @@ export const fillContest: Contest = {
         return runPeer("0");
       },
     },
-    "our bomb, --walk-ports": { isAcrossCores: true, run: (ports) => fill(ports, "--walk-ports") },
+    "our bomb, --walk-ports": { run: (ports) => fill(ports, "--walk-ports") },
   },
   lines: [
     {

@@ -14,8 +14,6 @@ const LONG: Shape = { connections: 10, inFlight: 8, bytes: 16_384 };
 
 const SERVER = ["--protocol", "json", "--port", "0"];
 
-const ACROSS = { isAcrossCores: true } as const;
-
 /** Redis has been compiled before it starts; V8 compiles what has been running for a while. */
 async function json(requests: number, shape: Shape): Promise<Figures> {
   const { port } = await startServer(SERVER, { through: onCore("first") });
@@ -42,16 +40,11 @@ async function ourClient(requests: number, shape: Shape): Promise<Figures> {
 }
 
 function ours(shape: Shape, part = 1): Contestant {
-  return {
-    ...ACROSS,
-    needs: [...COMPILER, PINNING],
-    run: (load) => json(Math.ceil(load * part), shape),
-  };
+  return { needs: [...COMPILER, PINNING], run: (load) => json(Math.ceil(load * part), shape) };
 }
 
 function redis({ connections, inFlight }: Shape, part: number, what: string[]): Contestant {
   return {
-    ...ACROSS,
     needs: REDIS,
     run: async (load) => {
       const requests = Math.ceil(load * part);
@@ -70,13 +63,13 @@ export const framedContest: Contest = {
   contestants: {
     "json, one by one": ours(ONE_BY_ONE),
     "redis, one by one": redis(ONE_BY_ONE, 1, PING),
-    "our client, one by one": { ...ACROSS, run: (load) => ourClient(load, ONE_BY_ONE) },
+    "our client, one by one": { run: (load) => ourClient(load, ONE_BY_ONE) },
     "json, 16 in flight": ours(SIXTEEN, 4),
     "redis, 16 in flight": redis(SIXTEEN, 10, PING),
-    "our client, 16 in flight": { ...ACROSS, run: (load) => ourClient(load, SIXTEEN) },
+    "our client, 16 in flight": { run: (load) => ourClient(load, SIXTEEN) },
     "json, 16 KiB": ours(LONG, 0.5),
     "redis, 16 KiB": redis(LONG, 1, ECHO),
-    "our client, 16 KiB": { ...ACROSS, run: (load) => ourClient(load, LONG) },
+    "our client, 16 KiB": { run: (load) => ourClient(load, LONG) },
   },
   lines: [
     {
