@@ -7,6 +7,7 @@ import { execa } from "execa";
 import { fileURLToPath } from "node:url";
 import { enterSandbox, findRung, sandboxCommand } from "../../lib/kernel/sandbox.ts";
 import type { Contest, Outcome } from "./contest.ts";
+import { onOneCore } from "./cores.ts";
 
 /** Runs a contestant once. Rejects with what it said when it failed. */
 export async function runInArena(
@@ -14,12 +15,12 @@ export async function runInArena(
   contestant: string,
   load: number,
 ): Promise<Outcome> {
-  const isOutside = contest.contestants[contestant]?.isOutside === true;
+  const { isOutside = false, isOnOneCore = false } = contest.contestants[contestant] ?? {};
   const arena = fileURLToPath(new URL("./arena-main.js", import.meta.url));
   const words = [contest.name, contestant, `${load}`, isOutside ? "outside" : "sandbox"];
   const argv = [process.execPath, arena, ...words];
   const rung = isOutside ? "here" : await theRung();
-  const [file = "", ...args] = sandboxCommand(rung, argv);
+  const [file = "", ...args] = [...(isOnOneCore ? onOneCore() : []), ...sandboxCommand(rung, argv)];
   const { stdout, stderr, failed } = await execa(file, args, { reject: false, stdin: "ignore" });
   const last = stdout.trimEnd().split("\n").at(-1) ?? "";
   if (failed || !last.startsWith("{")) throw new Error(`${words.join(" ")}: ${stderr || stdout}`);

@@ -27,10 +27,12 @@ export type Contestant = {
   readonly needs?: readonly Tool[];
   /** The namespace is made by what is measured itself, or does not matter: no sandbox. */
   readonly isOutside?: boolean;
+  /** All its programs share one core. */
+  readonly isOnOneCore?: boolean;
   readonly run: (load: number) => Promise<Outcome>;
 };
 
-export type Unit = "1/s" | "ms" | "s" | "bytes" | "%";
+export type Unit = "1/s" | "ns" | "ms" | "s" | "bytes" | "%";
 
 /** What is to be reached: so many times the peer, or so much. */
 export type Reach =

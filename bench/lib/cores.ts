@@ -1,18 +1,23 @@
-/** cores: a server and its load on cores of their own. Otherwise the scheduler puts them on one now and then, and a run is half as fast. */
+/**
+ * cores: two programs that talk to each other, on one core.
+ *
+ * On two, what the kernel does for a connection between them depends on how far these are from each other, and on a virtual machine the host
+ * changes that from one second to the next: docs/benchmarks.md has the figures.
+ */
 import { readFileSync } from "node:fs";
 import type { Tool } from "./contest.ts";
 
-/** What keeping apart needs. */
+/** What keeping programs on a core needs. */
 export const PINNING: Tool = { file: "taskset", package: "util-linux" };
 
-/** Words before a command that keep it on the first core that this process may use, or on the last: taskset(1). */
-export function onCore(which: "first" | "last"): readonly string[] {
-  const core = allowedCores().at(which === "first" ? 0 : -1);
+/** Words before a command that keep it, and all that it starts, on the first core that this process may use: taskset(1). */
+export function onOneCore(): readonly string[] {
+  const [core] = allowedCores();
   return core === undefined ? [] : ["taskset", "--cpu-list", `${core}`];
 }
 
-/** From `Cpus_allowed_list:	0-2,5` in /proc/self/status; proc(5). */
-function allowedCores(): readonly number[] {
+/** All that this process may use, from `Cpus_allowed_list:	0-2,5` in /proc/self/status; proc(5). */
+export function allowedCores(): readonly number[] {
   const list = /^Cpus_allowed_list:\s*(\S+)/m.exec(
     readFileSync("/proc/self/status", "latin1"),
   )?.[1];

@@ -3,7 +3,7 @@ import { execFile, execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { Figures, Tool } from "./contest.ts";
-import { onCore } from "./cores.ts";
+import { allowedCores } from "./cores.ts";
 
 /** What compiling needs. */
 export const COMPILER: readonly Tool[] = [{ file: "gcc", package: "gcc libc6-dev" }];
@@ -13,7 +13,7 @@ const FOLDER_VARIABLE = "BENCH_PEERS";
 
 /** Compiles them into a folder; from then on they can be run, here and in every process started from here. */
 export function compilePeers(folder: string): void {
-  for (const name of ["peer", "load"])
+  for (const name of ["peer", "load", "distance"])
     execFileSync("gcc", ["-O2", "-pthread", "-o", join(folder, name), join(SOURCES, `${name}.c`)], {
       stdio: "inherit",
     });
@@ -35,22 +35,23 @@ export type Load = {
   readonly bytes: number;
 };
 
-/** Loads such a server from the last core: echoes per second. */
+/** Loads such a server: echoes per second. */
 export async function runLoad(port: number, load: Load): Promise<{ readonly perSecond: number }> {
   const { requests, connections, inFlight, bytes } = load;
   const words = [port, requests, connections, inFlight, bytes].map(String);
-  const { answered = NaN, durationMs = NaN } = await run("load", words, onCore("last"));
+  const { answered = NaN, durationMs = NaN } = await run("load", words);
   return { perSecond: (answered * 1_000) / durationMs };
 }
 
-async function run(
-  name: string,
-  words: readonly string[],
-  through: readonly string[] = [],
-): Promise<Figures> {
+/** How long a cache line needs from the first core to the last, in nanoseconds. */
+export function runDistance(): Promise<Figures> {
+  const cores = allowedCores();
+  return run("distance", [`${cores[0]}`, `${cores.at(-1)}`]);
+}
+
+async function run(name: string, words: readonly string[]): Promise<Figures> {
   const folder = process.env[FOLDER_VARIABLE];
   if (folder === undefined) throw new Error("the C programs were not compiled");
-  const [file = "", ...args] = [...through, join(folder, name), ...words];
-  const { stdout } = await promisify(execFile)(file, args);
+  const { stdout } = await promisify(execFile)(join(folder, name), words);
   return JSON.parse(stdout) as Figures;
 }

@@ -1,26 +1,23 @@
 /** redis: the server that others are compared with, keeping nothing, and its own load generator. */
 import { execa } from "execa";
 import type { Tool } from "./contest.ts";
-import { onCore, PINNING } from "./cores.ts";
 import { untilListening } from "./listening.ts";
 
 /** What running it needs. redis-tools, which redis-server depends on, brings redis-benchmark. */
-export const REDIS: readonly Tool[] = [{ file: "redis-server", package: "redis-server" }, PINNING];
+export const REDIS: readonly Tool[] = [{ file: "redis-server", package: "redis-server" }];
 
 const PORT = 6_379;
 
-/** Starts it in this sandbox, for so many clients, `through` words such as those of taskset, and waits until it listens. */
+/** Starts it in this sandbox, for so many clients, and waits until it listens. */
 export async function startRedis(
   clients: number,
-  through: readonly string[] = [],
 ): Promise<{ readonly pid: number; readonly port: number }> {
   const flags = {
     ...{ port: PORT, maxclients: clients + 100, "tcp-backlog": 4_096 },
     ...{ save: "", appendonly: "no" },
   };
   const words = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, `${value}`]);
-  const [file = "", ...args] = [...through, "redis-server", ...words];
-  const { pid = 0 } = execa(file, args, { reject: false, cwd: "/tmp" });
+  const { pid = 0 } = execa("redis-server", words, { reject: false, cwd: "/tmp" });
   await untilListening(PORT);
   return { pid, port: PORT };
 }
@@ -34,14 +31,12 @@ export type RedisLoad = {
   readonly what: readonly string[];
 };
 
-/** Requests answered per second, as redis-benchmark prints them. Either side has a core of its own. */
+/** Requests answered per second, as redis-benchmark prints them. */
 export async function redisBenchmark(load: RedisLoad): Promise<number> {
-  const { port } = await startRedis(load.connections, onCore("first"));
+  const { port } = await startRedis(load.connections);
   const flags = { p: port, n: load.requests, c: load.connections, P: load.inFlight };
   const words = Object.entries(flags).flatMap(([name, value]) => [`-${name}`, `${value}`]);
-  const argv = [...onCore("last"), "redis-benchmark", ...words, "--csv", ...load.what];
-  const [file = "", ...args] = argv;
-  const { stdout } = await execa(file, args);
+  const { stdout } = await execa("redis-benchmark", [...words, "--csv", ...load.what]);
   // "test","rps", ... and below it one line of the same.
   const perSecond = /^"[^"]*","([\d.]+)"/m.exec(stdout.slice(stdout.indexOf("\n") + 1))?.[1];
   if (perSecond === undefined) throw new Error(`redis-benchmark said: ${stdout}`);

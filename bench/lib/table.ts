@@ -12,6 +12,8 @@ function figure(value: number, unit: Unit): string {
   switch (unit) {
     case "1/s":
       return `${count(Math.round(value))}/s`;
+    case "ns":
+      return `${Math.round(value)} ns`;
     case "ms":
       return ms(value);
     case "s":

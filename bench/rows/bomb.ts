@@ -1,6 +1,7 @@
 /** bomb: connections opened and closed per second, one at a time, beside a C program that does the same. */
 import { runProgram, startServer } from "../../lib/lab/program.ts";
 import type { Contest, Figures } from "../lib/contest.ts";
+import { PINNING } from "../lib/cores.ts";
 import { DEEP_QUEUE } from "../lib/listening.ts";
 import { COMPILER, runPeer } from "../lib/peer.ts";
 
@@ -24,8 +25,16 @@ export const bombContest: Contest = {
   contestants: {
     "our bomb": { run: (durationMs) => bomb(durationMs) },
     "C loop": { needs: COMPILER, run: (durationMs) => runPeer(`${durationMs}`) },
-    "our bomb, RST": { run: (durationMs) => bomb(durationMs / 2, "--leave", "reset") },
-    "C loop, RST": { needs: COMPILER, run: (durationMs) => runPeer(`${durationMs / 2}`, "reset") },
+    "our bomb, RST": {
+      isOnOneCore: true,
+      needs: [PINNING],
+      run: (durationMs) => bomb(durationMs / 2, "--leave", "reset"),
+    },
+    "C loop, RST": {
+      isOnOneCore: true,
+      needs: [...COMPILER, PINNING],
+      run: (durationMs) => runPeer(`${durationMs / 2}`, "reset"),
+    },
   },
   lines: [
     {
@@ -46,8 +55,8 @@ export const bombContest: Contest = {
       ours: ["our bomb, RST", "perSecond"],
       peer: { name: "C loop", source: ["C loop, RST", "perSecond"] },
       limit:
-        "Here programs are compared. A CPU profile of bomb shows connect(2) and close(2) with two thirds of its time, objects of net.Socket with a tenth. " +
-        "connect(2) itself costs more than in C: our server sleeps between two connections, and to wake a processor takes longer than to find it awake.",
+        "Here programs are compared, and both ends of ours are Node: of 42 microseconds for a connection the bomb has 23 and the server 19, where C needs 11 for both ends, nearly all of them in the kernel. " +
+        "A CPU profile of bomb shows connect(2) and close(2) with two thirds of its time, objects of net.Socket with a tenth.",
     },
   ],
 };

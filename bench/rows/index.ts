@@ -1,6 +1,7 @@
 /** rows: all contests, in the order in which they are run. */
 import type { Contest } from "../lib/contest.ts";
 import { bombContest } from "./bomb.ts";
+import { coresContest } from "./cores.ts";
 import { c100kContest, crowdContest } from "./crowd.ts";
 import { fillContest } from "./fill.ts";
 import { framedContest } from "./framed.ts";
@@ -11,6 +12,7 @@ import { startContest } from "./start.ts";
 import { watchContest } from "./watch.ts";
 
 export const CONTESTS: readonly Contest[] = [
+  coresContest,
   startContest,
   parseContest,
   bombContest,
