@@ -61,7 +61,9 @@ describe("multiplex", () => {
     const { code, stdout } = await run("multiplex", ["-c", "23", "--port", `${port}`]);
     other.close();
     expect(stdout).toContain("messages    0 of 23 answered");
-    expect(stdout).toContain("EBADMSG 23 (the first: what came back is not the answer to what was sent)");
+    expect(stdout).toContain(
+      "EBADMSG 23 (the first: what came back is not the answer to what was sent)",
+    );
     expect(code).toBe(1);
   });
 
