@@ -67,7 +67,11 @@ async function fill(bench: Bench, { ceiling }: Crowd, limit: number): Promise<vo
     () => bench.view(),
     ({ server }) => server.CLOSE_WAIT === ceiling,
   );
-  const waiting = finWait2(bench);
+  // The server has the FIN a moment before the client has its ACK: until then that end is in FIN_WAIT1.
+  const waiting = await bench.until(
+    () => finWait2(bench),
+    ({ orphaned: count }) => count === ceiling - OWNED,
+  );
   closeWait.measured(view.server.CLOSE_WAIT);
   owned.measured(waiting.owned);
   orphaned.measured(waiting.orphaned);
