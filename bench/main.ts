@@ -24,7 +24,7 @@ const flags = {
   runs: optional(integer(1, 100), {
     about: "Runs of each contestant",
     metavar: "N",
-    defaultText: "1 to 5, each contest its own",
+    defaultText: "1 to 23, each contest its own",
   }),
   growth: toggle({ about: "Also measure everything at a tenth and a hundredth of its load" }),
   quick: toggle({ about: "Everything small and once, to see that it works; judges nothing" }),

@@ -1,5 +1,6 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { isStopped } from "../kernel/process.ts";
 import { hasTool } from "../kernel/tools.ts";
@@ -20,7 +21,10 @@ describe("a process that is suspended", () => {
   it("has stopped when the arm goes on, however long the processor was another's", async (test) => {
     test.skip(!hasTool("chrt") || !hasTool("taskset"), "needs chrt and taskset of util-linux");
     const bench = new Bench("here", () => undefined);
-    const spin = ["-c", "0", "sh", "-c", "while :; do :; done"];
+    const [, core = ""] = /^Cpus_allowed_list:\s*(\d+)/m.exec(
+      readFileSync("/proc/self/status", "latin1"),
+    )!;
+    const spin = ["-c", core, "sh", "-c", "while :; do :; done"];
     const other = spawn("taskset", spin);
     const last = spawn("taskset", spin);
     try {
