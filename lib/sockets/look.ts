@@ -71,12 +71,12 @@ export async function lookLive(asked: AskedSource, options: LookOptions): Promis
   };
 }
 
-/** From this many rows on, reading the table costs more than a watcher should. */
+/** From this many sockets on, reading the table costs more than a watcher should. */
 const LONG_TABLE_ROWS = 5_000;
 
 /**
- * The same for those who look often. Where nothing but the counts is wanted and the source may be chosen, a table that turns
- * out to be long is read only once: from then on the kernel's own counters are asked, and only the states of few are listed.
+ * The same for those who look often. Where nothing but the counts is wanted and the source may be chosen, it is one that starts no
+ * process, /proc; and while the table is long the kernel's own counters, and only the states of few are listed.
  */
 export function lookOften(
   asked: AskedSource,
@@ -84,15 +84,28 @@ export function lookOften(
   longTableRows = LONG_TABLE_ROWS,
 ): () => Promise<Look> {
   const asksNothing = openQuestion(options).where === undefined;
-  const mayCount = asked === "auto" && options.want === "counts" && asksNothing;
-  let source = asked;
+  let mayChoose = asked === "auto" && options.want === "counts" && asksNothing;
   let before: StateCounts | undefined;
+  const lookAgain = async (): Promise<Look> => {
+    const source = !mayChoose ? asked : total(before) > longTableRows ? "counters" : "proc";
+    try {
+      return await lookLive(source, before === undefined ? options : { ...options, before });
+    } catch (error) {
+      const isMissing = error instanceof CaptureError && options.signal?.aborted !== true;
+      if (!mayChoose || !isMissing) throw error;
+      mayChoose = false;
+      return lookAgain();
+    }
+  };
   return async () => {
-    const seen = await lookLive(source, before === undefined ? options : { ...options, before });
+    const seen = await lookAgain();
     before = seen.tally.counts;
-    if (mayCount && seen.source === "ss" && seen.tally.rows > longTableRows) source = "counters";
     return seen;
   };
+}
+
+function total(counts: StateCounts | undefined): number {
+  return Object.values(counts ?? {}).reduce((sum, count) => sum + count, 0);
 }
 
 /**

@@ -1,9 +1,12 @@
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { lookOften } from "./look.ts";
 
 const open: { close: () => void }[] = [];
-afterEach(() => open.splice(0).forEach((one) => one.close()));
+afterEach(() => {
+  open.splice(0).forEach((one) => one.close());
+  vi.unstubAllEnvs();
+});
 
 /** 23 connections of this process to itself. */
 async function twentyThree(): Promise<void> {
@@ -20,24 +23,36 @@ async function twentyThree(): Promise<void> {
 }
 
 describe("lookOften", () => {
-  it("reads a long table once, and then lets the kernel count, to the same result", async () => {
+  it("reads a short table from /proc, and lets the kernel count a long one, to the same result", async () => {
     await twentyThree();
     const look = lookOften("auto", { want: "counts" }, 23);
     const first = await look();
     const second = await look();
-    expect([first.source, second.source]).toEqual(["ss", "counters"]);
+    expect([first.source, second.source]).toEqual(["proc", "counters"]);
     expect(first.tally.counts.ESTABLISHED).toBeGreaterThanOrEqual(46);
     // TIME_WAITs of others end all the time; ours are ESTABLISHED, and these the kernel counts to the last one.
     expect(second.tally.counts.ESTABLISHED).toBe(first.tally.counts.ESTABLISHED);
   });
 
-  it("goes on reading a short table, or one that is filtered", async () => {
+  it("goes on reading a table that stays short, and asks ss for one that is filtered", async () => {
     await twentyThree();
     const short = lookOften("auto", { want: "counts" }, 1_000_000);
     const filtered = lookOften("auto", { want: "counts", filter: { family: 4 } }, 1);
-    for (const look of [short, filtered]) {
+    for (const [look, source] of [
+      [short, "proc"],
+      [filtered, "ss"],
+    ] as const) {
       await look();
-      expect((await look()).source).toBe("ss");
+      expect((await look()).source).toBe(source);
     }
+  });
+
+  it("reads /proc to the end where ss, which the kernel's counters need, is missing", async () => {
+    await twentyThree();
+    const look = lookOften("auto", { want: "counts" }, 23);
+    vi.stubEnv("PATH", "/nonexistent");
+    const seen = [await look(), await look(), await look()];
+    expect(seen.map(({ source }) => source)).toEqual(["proc", "proc", "proc"]);
+    expect(seen[2]?.notes.join()).toContain("ss is not installed");
   });
 });
