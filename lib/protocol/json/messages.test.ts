@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import { deflateSync } from "node:zlib";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -65,6 +66,22 @@ describe("messages", () => {
     ["BAD_FIELD", '{"type":"ping","id":{}}'],
   ])("%s: %s", (code, payload) => {
     expect(codeOf(() => decodeMessage(frameOf(payload)))).toBe(code);
+  });
+
+  it("are refused when their bytes are no UTF-8, and only then: a U+FFFD may have been sent", () => {
+    const bytes = fc.oneof(
+      fc.uint8Array({ maxLength: 8 }).map((array) => Buffer.from(array)),
+      fc
+        .string({ unit: fc.constantFrom("a", "\uFFFD", "\u00E9", "\u{1F40D}") })
+        .map((text) => Buffer.from(text)),
+    );
+    fc.assert(
+      fc.property(bytes, (inner) => {
+        const payload = Buffer.concat([Buffer.from('{"type":"'), inner, Buffer.from('"}')]);
+        const code = codeOf(() => decodeMessage({ payload, isCompressed: false }));
+        expect(code === "BAD_UTF8").toBe(!isUtf8(payload));
+      }),
+    );
   });
 
   it("say which field is wrong, and how", () => {

@@ -219,8 +219,10 @@ export function encodeText(text: string, packing: Packing): Buffer {
 export function decodeMessage(frame: Frame, packing: Packing = PLAIN): Message {
   const payload = frame.isCompressed ? inflated(frame.payload, packing) : frame.payload;
   if (payload.length === 0) throw new ProtocolError("FRAME_EMPTY");
-  if (!isUtf8(payload)) throw new ProtocolError("BAD_UTF8");
-  const value = parsed(payload.toString("utf8"));
+  const text = payload.toString("utf8");
+  // What is no UTF-8 becomes U+FFFD, and only then is it worth a look.
+  if (text.includes(REPLACEMENT) && !isUtf8(payload)) throw new ProtocolError("BAD_UTF8");
+  const value = parsed(text);
   if (typeof value !== "object" || value === null || Array.isArray(value))
     throw new ProtocolError("NOT_AN_OBJECT");
   checkEnvelope(value as Record<string, unknown>);
@@ -230,6 +232,7 @@ export function decodeMessage(frame: Frame, packing: Packing = PLAIN): Message {
   return value as Message;
 }
 
+const REPLACEMENT = "\uFFFD";
 const LONG_BYTES = 1_024;
 const BACKSLASH = 0x5c;
 /** Contents of long messages without a backslash: nothing in them had to be escaped, so nothing has to be when they go out again. */

@@ -5,6 +5,12 @@ import { HEADER_BYTES } from "./frames.ts";
 /** Up to so many bytes are copied into one buffer; beyond, buffers are handed over as they are (writev). */
 const COPIED_BYTES = 131_072;
 
+/**
+ * So many bytes, where they are ASCII, leave as text: Node writes it from its own stack, and nobody makes a Buffer for it. A longer text
+ * takes memory either way (StreamBase::WriteString in Node's src/stream_base.cc).
+ */
+const STACK_BYTES = 16_384;
+
 /** What is to be sent on one connection: texts, which become frames, and frames. */
 export class Outbox {
   readonly #items: (string | Buffer)[] = [];
@@ -20,11 +26,30 @@ export class Outbox {
   writeTo(socket: Socket): number {
     const items = this.#items;
     if (items.length > 1 && this.bytes > COPIED_BYTES) return writeEach(socket, items);
+    const text = this.bytes <= STACK_BYTES ? asText(items) : undefined;
+    if (text !== undefined) {
+      socket.write(text, "latin1");
+      return text.length;
+    }
     const [first] = items;
     const whole = items.length === 1 && Buffer.isBuffer(first) ? first : joined(items);
     socket.write(whole);
     return whole.length;
   }
+}
+
+/** All of it, the lengths in front as characters of one byte; undefined where something is not ASCII. */
+function asText(items: readonly (string | Buffer)[]): string | undefined {
+  let text = "";
+  for (const item of items) {
+    if (typeof item !== "string" || Buffer.byteLength(item) !== item.length) return undefined;
+    text += headerText(item.length) + item;
+  }
+  return text;
+}
+
+function headerText(bytes: number): string {
+  return String.fromCharCode(bytes >>> 24, (bytes >>> 16) & 255, (bytes >>> 8) & 255, bytes & 255);
 }
 
 function writeEach(socket: Socket, items: readonly (string | Buffer)[]): number {
