@@ -81,7 +81,12 @@ await main(
         runs: values.runs,
         withGrowth: values.growth,
         say: (text) => io.live(`bench: ${text}`),
+        signal: io.signal,
+      }).catch((error: unknown) => {
+        if (io.signal.aborted) return undefined;
+        throw error;
       });
+      if (result === undefined) return 130;
       const { contestTable, growthTable, movedTable } = await import("./lib/table.ts");
       if (values.quick) io.live("bench: --quick: loads are small, whatever the lines are called");
       const tables = [contestTable(result.lines)];

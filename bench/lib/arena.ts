@@ -9,11 +9,17 @@ import { enterSandbox, findRung, sandboxCommand } from "../../lib/kernel/sandbox
 import type { Contest, Outcome } from "./contest.ts";
 import { onOneCore } from "./cores.ts";
 
-/** Runs a contestant once. Rejects with what it said when it failed. */
+/** Which contestant is to run, and with what load. */
+export type Entry = {
+  readonly contest: Contest;
+  readonly contestant: string;
+  readonly load: number;
+};
+
+/** Runs a contestant once. Rejects with what it said when it failed, and when `signal` aborts. */
 export async function runInArena(
-  contest: Contest,
-  contestant: string,
-  load: number,
+  { contest, contestant, load }: Entry,
+  signal: AbortSignal,
 ): Promise<Outcome> {
   const { isOutside = false, isOnOneCore = false } = contest.contestants[contestant] ?? {};
   const arena = fileURLToPath(new URL("./arena-main.js", import.meta.url));
@@ -21,7 +27,12 @@ export async function runInArena(
   const argv = [process.execPath, arena, ...words];
   const rung = isOutside ? "here" : await theRung();
   const [file = "", ...args] = [...(isOnOneCore ? onOneCore() : []), ...sandboxCommand(rung, argv)];
-  const { stdout, stderr, failed } = await execa(file, args, { reject: false, stdin: "ignore" });
+  const { stdout, stderr, failed } = await execa(file, args, {
+    ...{ reject: false, stdin: "ignore", cancelSignal: signal },
+    // The other signals unshare passes over; all that it has started goes with it.
+    killSignal: "SIGKILL",
+  });
+  signal.throwIfAborted();
   const last = stdout.trimEnd().split("\n").at(-1) ?? "";
   if (failed || !last.startsWith("{")) throw new Error(`${words.join(" ")}: ${stderr || stdout}`);
   return JSON.parse(last) as Outcome;

@@ -25,9 +25,21 @@ const contest: Contest = {
   ],
 };
 
+const effort = {
+  ...{ isQuick: false, runs: undefined, withGrowth: false, say: () => undefined },
+  signal: new AbortController().signal,
+};
+
+describe("a measurement that is broken off", () => {
+  it("has no lines, not those of half the runs", async () => {
+    const runnable = { ...contest, contestants: { ours: { run: missing.run }, peer: missing } };
+    const measured = measure(runnable, { ...effort, signal: AbortSignal.abort() });
+    await expect(measured).rejects.toMatchObject({ name: "AbortError" });
+  });
+});
+
 describe("a line whose own contestant lacks a tool", () => {
   it("is there, names the tool and its package, and judges nothing", async () => {
-    const effort = { isQuick: false, runs: undefined, withGrowth: false, say: () => undefined };
     const { lines } = await measure(contest, effort);
     expect(lines).toMatchObject([
       { what: "echoes", missing: "no no-such-compiler (package gcc)", reach: { ratio: 0.6 } },

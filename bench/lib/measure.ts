@@ -1,14 +1,17 @@
 /** measure: all runs of a contest, the contestants in turn: A B C, A B C. What disturbs one of them disturbs all. */
-import { runInArena } from "./arena.ts";
+import { runInArena, type Entry } from "./arena.ts";
 import {
   missingIn,
   type Contest,
+  type Contestant,
   type Figures,
   type Growth,
   type Line,
   type Reach,
   type Source,
+  type Tool,
 } from "./contest.ts";
+import { PINNING } from "./cores.ts";
 import { median, spread, type Spread } from "./statistics.ts";
 import { missingTools } from "./tools.ts";
 
@@ -45,6 +48,8 @@ export type Effort = {
   readonly runs: number | undefined;
   readonly withGrowth: boolean;
   readonly say: (text: string) => void;
+  /** Ends it: then `measure` rejects. */
+  readonly signal: AbortSignal;
 };
 
 type Runs = Readonly<Record<string, readonly Figures[] | { readonly missing: string }>>;
@@ -56,7 +61,7 @@ export async function measure(
 ): Promise<{ readonly lines: readonly Measured[]; readonly growth: readonly MeasuredGrowth[] }> {
   const load = effort.isQuick ? contest.load.quick : contest.load.full;
   const count = effort.runs ?? (effort.isQuick ? 1 : contest.runs);
-  const runs = await allRuns(contest, load, { count, say: effort.say });
+  const runs = await allRuns(contest, load, { ...effort, count });
   return {
     lines: contest.lines.flatMap((line) => measured(contest, line, runs, !effort.isQuick)),
     growth: effort.withGrowth ? await measureGrowth(contest, runs, effort) : [],
@@ -66,21 +71,27 @@ export async function measure(
 async function allRuns(
   contest: Contest,
   load: number,
-  { count, say }: { readonly count: number; readonly say: Effort["say"] },
+  { count, say, signal }: Pick<Effort, "say" | "signal"> & { readonly count: number },
 ): Promise<Runs> {
   const runs: Record<string, Figures[] | { missing: string }> = {};
   for (let round = 1; round <= count; round += 1)
-    for (const [name, { needs = [] }] of Object.entries(contest.contestants)) {
+    for (const [name, contestant] of Object.entries(contest.contestants)) {
       const before = runs[name] ?? [];
       if ("missing" in before) continue;
-      const lacking = missingTools(needs);
+      const lacking = missingTools(needsOf(contestant));
       if (lacking === undefined) say(`${contest.name}: ${name}, run ${round} of ${count}`);
       const outcome =
-        lacking === undefined ? await runInArena(contest, name, load) : { missing: lacking };
+        lacking === undefined
+          ? await runInArena({ contest, contestant: name, load }, signal)
+          : { missing: lacking };
       const missing = missingIn(outcome);
       runs[name] = missing === undefined ? [...before, outcome as Figures] : { missing };
     }
   return runs;
+}
+
+function needsOf({ needs = [], isOnOneCore = false }: Partial<Contestant> = {}): readonly Tool[] {
+  return isOnOneCore ? [...needs, PINNING] : needs;
 }
 
 function measured(contest: Contest, line: Line, runs: Runs, mayJudge: boolean): Measured[] {
@@ -138,13 +149,13 @@ function verdict(
 async function measureGrowth(
   contest: Contest,
   measuredRuns: Runs,
-  { isQuick, say }: Effort,
+  { isQuick, say, signal }: Effort,
 ): Promise<readonly MeasuredGrowth[]> {
   const seen = new Map<string, readonly Figures[]>();
   const result: MeasuredGrowth[] = [];
   for (const { source, loads, ...growth } of contest.growth ?? []) {
     const [contestant, figure] = source;
-    if (missingTools(contest.contestants[contestant]?.needs ?? []) !== undefined) continue;
+    if (missingTools(needsOf(contest.contestants[contestant])) !== undefined) continue;
     const points: { load: number; value: number }[] = [];
     for (const load of isQuick ? loads.slice(0, 1) : loads) {
       const key = `${contestant} ${load}`;
@@ -153,7 +164,7 @@ async function measureGrowth(
         runs = figuresOf(measuredRuns, contestant);
       if (runs === undefined) {
         say(`${contest.name}: growth, ${key}`);
-        runs = await runsOf(contest, contestant, load);
+        runs = await runsOf({ contest, contestant, load }, signal);
       }
       seen.set(key, runs);
       if (runs.length > 0)
@@ -177,15 +188,11 @@ function figuresOf(runs: Runs, contestant: string): readonly Figures[] | undefin
 const SMALL_LOAD_RUNS = 3;
 
 /** None where one of them has measured nothing. */
-async function runsOf(
-  contest: Contest,
-  contestant: string,
-  load: number,
-): Promise<readonly Figures[]> {
-  const count = load < contest.load.full ? SMALL_LOAD_RUNS : 1;
+async function runsOf(entry: Entry, signal: AbortSignal): Promise<readonly Figures[]> {
+  const count = entry.load < entry.contest.load.full ? SMALL_LOAD_RUNS : 1;
   const runs: Figures[] = [];
   for (let run = 1; run <= count; run += 1) {
-    const outcome = await runInArena(contest, contestant, load);
+    const outcome = await runInArena(entry, signal);
     if (missingIn(outcome) !== undefined) return [];
     runs.push(outcome as Figures);
   }

@@ -1,9 +1,10 @@
 /** peer: the C programs, compiled once for each bench run. */
-import { execFile, execFileSync } from "node:child_process";
+import { execFile, execFileSync, spawn } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { Figures, Tool } from "./contest.ts";
 import { allowedCores } from "./cores.ts";
+import { untilListening } from "./listening.ts";
 
 /** What compiling needs. */
 export const COMPILER: readonly Tool[] = [{ file: "gcc", package: "gcc libc6-dev" }];
@@ -13,7 +14,7 @@ const FOLDER_VARIABLE = "BENCH_PEERS";
 
 /** Compiles them into a folder; from then on they can be run, here and in every process started from here. */
 export function compilePeers(folder: string): void {
-  for (const name of ["peer", "load", "distance"])
+  for (const name of ["peer", "load", "server", "distance"])
     execFileSync("gcc", ["-O2", "-pthread", "-o", join(folder, name), join(SOURCES, `${name}.c`)], {
       stdio: "inherit",
     });
@@ -43,6 +44,15 @@ export async function runLoad(port: number, load: Load): Promise<{ readonly perS
   return { perSecond: (answered * 1_000) / durationMs };
 }
 
+const SERVER_PORT = 7_000;
+
+/** Starts the server of length-prefixed JSON in this sandbox, and waits until it listens. */
+export async function startPeerServer(): Promise<{ readonly port: number }> {
+  spawn(program("server"), [`${SERVER_PORT}`], { stdio: ["ignore", "ignore", "inherit"] });
+  await untilListening(SERVER_PORT);
+  return { port: SERVER_PORT };
+}
+
 /** How long a cache line needs from the first core to the last, in nanoseconds. */
 export function runDistance(): Promise<Figures> {
   const cores = allowedCores();
@@ -50,8 +60,12 @@ export function runDistance(): Promise<Figures> {
 }
 
 async function run(name: string, words: readonly string[]): Promise<Figures> {
+  const { stdout } = await promisify(execFile)(program(name), words);
+  return JSON.parse(stdout) as Figures;
+}
+
+function program(name: string): string {
   const folder = process.env[FOLDER_VARIABLE];
   if (folder === undefined) throw new Error("the C programs were not compiled");
-  const { stdout } = await promisify(execFile)(join(folder, name), words);
-  return JSON.parse(stdout) as Figures;
+  return join(folder, name);
 }
