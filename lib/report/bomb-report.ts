@@ -29,12 +29,12 @@ export function predictionText(predicted: Exhaustion): string {
   switch (predicted.kind) {
     case "certain":
       return (
-        `EADDRNOTAVAIL after ${ports} connections: that many ports are free, ${waitingText(predicted.waiting)}and each stays in TIME_WAIT for 60 s ` +
-        `after its close.${oddText(predicted.missable)} In the long run ${count(Math.floor(predicted.sustainablePerSecond))} connections per second.`
+        `EADDRNOTAVAIL after ${connections(predicted.capacity)}: that many ports are free, ${waitingText(predicted.waiting)}and each stays in TIME_WAIT for 60 s ` +
+        `after its close.${oddText(predicted.missable)} In the long run ${sustainedText(predicted.sustainablePerSecond)}.`
       );
     case "above-rate":
       return (
-        `no failure below ${count(Math.round(predicted.perSecond))} connections per second: tcp_tw_reuse gives a port back ` +
+        `no failure below ${connections(Math.round(predicted.perSecond))} per second: tcp_tw_reuse gives a port back ` +
         `${predicted.delayMs} ms after its close, and ${ports} are free.`
       );
     case "never":
@@ -42,6 +42,16 @@ export function predictionText(predicted: Exhaustion): string {
         ? "no failure: a RST leaves no TIME_WAIT, so every port is free again at once."
         : "no failure: who closes first keeps the TIME_WAIT, here the server; its port is one and the same for all.";
   }
+}
+
+function connections(number: number): string {
+  return number === 1 ? "1 connection" : `${count(number)} connections`;
+}
+
+/** Of fewer ports than a TIME_WAIT has seconds it is not even one a second. */
+function sustainedText(perSecond: number): string {
+  if (perSecond >= 1) return `${connections(Math.floor(perSecond))} per second`;
+  return `one connection every ${(1 / perSecond).toFixed(1)} s`;
 }
 
 function waitingText(waiting: number): string {

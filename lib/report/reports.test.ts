@@ -172,6 +172,14 @@ describe("bomb report", () => {
     expect(predictionText(result.predicted)).not.toContain("less");
   });
 
+  it("says what so many ports sustain, though it be less than one connection a second", () => {
+    const sustained = (sustainablePerSecond: number): string =>
+      predictionText({ ...result.predicted, sustainablePerSecond } as typeof result.predicted);
+    expect(sustained(470.5)).toContain("In the long run 470 connections per second.");
+    expect(sustained(1.5)).toContain("In the long run 1 connection per second.");
+    expect(sustained(23 / 60)).toContain("In the long run one connection every 2.6 s.");
+  });
+
   it("accounts for every connection: those that were under way at the end, too", () => {
     expect(bombReport(result)).not.toContain("still connecting");
     expect(bombReport({ ...result, attempts: 1_007 })).toContain(
