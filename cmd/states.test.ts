@@ -365,21 +365,24 @@ describe("states, interrupted", () => {
     return { code, ...output };
   }
 
-  it.each([[], ["--source", "ss"], ["--reconcile"], ["--watch"], ["--source", "counters"]])(
-    "takes no further look when Ctrl-C comes while ss runs: %j",
-    async (...args) => {
-      const bin = mkdtempSync(join(folder, "slow-"));
-      const started = join(bin, "started");
-      const script = `#!/bin/sh\n: > ${started}\nexec sleep 30\n`;
-      writeFileSync(join(bin, "ss"), script, { mode: 0o755 });
-      const result = await interrupted(args, {
-        signal: "SIGINT",
-        isReady: () => existsSync(started),
-        env: { PATH: `${bin}:${process.env["PATH"] ?? ""}` },
-      });
-      expect(result).toEqual({ code: 130, stdout: "", stderr: "" });
-    },
-  );
+  it.each([
+    [],
+    ["--source", "ss"],
+    ["--reconcile"],
+    ["--watch", "--source", "ss"],
+    ["--source", "counters"],
+  ])("takes no further look when Ctrl-C comes while ss runs: %j", async (...args) => {
+    const bin = mkdtempSync(join(folder, "slow-"));
+    const started = join(bin, "started");
+    const script = `#!/bin/sh\n: > ${started}\nexec sleep 30\n`;
+    writeFileSync(join(bin, "ss"), script, { mode: 0o755 });
+    const result = await interrupted(args, {
+      signal: "SIGINT",
+      isReady: () => existsSync(started),
+      env: { PATH: `${bin}:${process.env["PATH"] ?? ""}` },
+    });
+    expect(result).toEqual({ code: 130, stdout: "", stderr: "" });
+  });
 
   it("does not wait for the rest of standard input", async () => {
     // More than a pipe holds: when it has gone, it has been read.
