@@ -1,9 +1,9 @@
 /** demo-cures: the scenes of the demo that show what the client does when the network or the server fails. */
 import { once } from "node:events";
-import { setTimeout as pause } from "node:timers/promises";
 import { JsonClient } from "../protocol/json/client.ts";
 import type { ConnectOptions } from "../protocol/json/connect.ts";
 import { jsonPool } from "../protocol/json/pool.ts";
+import { pauseUntil } from "../protocol/pause-until.ts";
 import type { Asker, Scene, Stage } from "./demo.ts";
 import { Relay } from "./relay.ts";
 
@@ -80,7 +80,7 @@ export const DEMO_CURES: readonly Scene[] = [
         codes.push((await stage.ask(client, { type: "ping" })).code);
       await relay.start();
       stage.note("the server is back; one request is let through after a while");
-      await clockShows(Date.now() + BREAKER.halfOpenAfterMs);
+      await pauseUntil(performance.now() + BREAKER.halfOpenAfterMs);
       const { answer } = await stage.ask(client, { type: "ping" });
       return codes.at(-1) === "CIRCUIT_OPEN" && answer !== undefined;
     },
@@ -101,11 +101,6 @@ export const DEMO_CURES: readonly Scene[] = [
     },
   },
 ];
-
-/** The breaker reads the clock. A timer starts when the event loop last looked at it: on a busy machine that is a while ago. */
-async function clockShows(timeMs: number): Promise<void> {
-  while (Date.now() < timeMs) await pause(timeMs - Date.now());
-}
 
 /** A network of our own between us and the server, and how to connect through it. */
 async function relayed({

@@ -3,10 +3,10 @@
  *
  * A connection that is lost is not opened again; when none is left the run ends.
  */
-import { setTimeout as pause } from "node:timers/promises";
 import { NeedsError } from "../kernel/errors.ts";
 import type { ClientConnection } from "../protocol/json/client-connection.ts";
 import { openConnection, type ConnectOptions } from "../protocol/json/connect.ts";
+import { pauseUntil } from "../protocol/pause-until.ts";
 import { GRACE_MS, LoadRun, tally, type LoadOptions, type LoadResult } from "./load-run.ts";
 
 /** What to ask for, and whom. */
@@ -62,9 +62,8 @@ async function openAll(
   const AT_ONCE = 128;
   const startMs = performance.now();
   while (clients.length < connections) {
+    await pauseUntil(startMs + (clients.length / openPerSecond) * 1_000, signal);
     signal.throwIfAborted();
-    const dueMs = (clients.length / openPerSecond) * 1_000 - (performance.now() - startMs);
-    if (dueMs > 0) await pause(dueMs, undefined, { signal });
     const many = openPerSecond === Infinity ? Math.min(AT_ONCE, connections - clients.length) : 1;
     const opened = await Promise.allSettled(
       Array.from({ length: many }, () => openConnection(connect)),

@@ -5,8 +5,8 @@
  */
 import { setMaxListeners } from "node:events";
 import { connect, type Socket, type TcpNetConnectOpts } from "node:net";
-import { setTimeout as pause } from "node:timers/promises";
 import { countFailure, failureOf, type FailureCounts } from "./errno.ts";
+import { MAX_TIMER_MS, pauseUntil } from "./pause-until.ts";
 import { Latencies, type Percentiles } from "./percentiles.ts";
 
 /** How to churn. */
@@ -53,7 +53,6 @@ export type ChurnResult = ChurnProgress & {
 
 const FILL_EVERY = 16;
 const FILL_STEPS = 10;
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** When an attempt began, and how full the range was then. */
 type Attempt = {
@@ -178,9 +177,7 @@ export class Churn {
   /** Waits for the time of this turn; false when there will be none any more. */
   async #isDue(turn: number): Promise<boolean> {
     const dueMs = this.#startMs + (turn * 1_000) / this.#options.ratePerSecond;
-    const waitMs = dueMs - performance.now();
-    if (waitMs > 0)
-      await pause(waitMs, undefined, { signal: this.#stopped.signal }).catch(() => undefined);
+    await pauseUntil(dueMs, this.#stopped.signal);
     return !this.#mustStop;
   }
 

@@ -5,8 +5,8 @@
  * connections take as many threads as one.
  */
 import { Socket } from "node:net";
-import { setTimeout as pause } from "node:timers/promises";
 import { countFailure, failureOf, type FailureCounts } from "./errno.ts";
+import { pauseUntil } from "./pause-until.ts";
 import { Latencies, type Percentiles } from "./percentiles.ts";
 
 /** Who makes up the crowd. */
@@ -106,7 +106,7 @@ export class Crowd {
     this.#startMs ??= performance.now();
     const dueMs = this.#startMs + (this.#begun * 1_000) / perSecond;
     this.#begun += 1;
-    await pause(dueMs - performance.now(), undefined, { signal }).catch(() => undefined);
+    await pauseUntil(dueMs, signal);
   }
 
   /** Lets every connection send `rounds` messages; all connections at the same time. */

@@ -1,0 +1,18 @@
+/** pause-until: waits for a time, and never ends before it. */
+import { setTimeout as pause } from "node:timers/promises";
+
+/** The longest time of a timer; a longer one becomes 1 ms. */
+export const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/**
+ * Resolves once performance.now() is at least `dueMs`, or when `signal` aborts. A timer alone may be early: it counts from when the event
+ * loop last looked at the clock, and on a busy machine, or after a long computation, that was a while ago.
+ */
+export async function pauseUntil(dueMs: number, signal?: AbortSignal): Promise<void> {
+  const options = signal === undefined ? {} : { signal };
+  for (;;) {
+    const restMs = dueMs - performance.now();
+    if (restMs <= 0 || signal?.aborted === true) return;
+    await pause(Math.min(restMs, MAX_TIMER_MS), undefined, options).catch(() => undefined);
+  }
+}
