@@ -5,8 +5,8 @@ import { setTimeout as pause } from "node:timers/promises";
 export const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
- * Resolves once performance.now() is at least `dueMs`, or when `signal` aborts. A timer alone may be early: it counts from when the event
- * loop last looked at the clock, and on a busy machine, or after a long computation, that was a while ago.
+ * Resolves once performance.now() is at least `dueMs`, or when `signal` aborts. A timer alone may be almost a millisecond early, for it
+ * counts whole ones: the clock of the event loop has no others (uv_now() of libuv).
  */
 export async function pauseUntil(dueMs: number, signal?: AbortSignal): Promise<void> {
   const options = signal === undefined ? {} : { signal };
