@@ -2,7 +2,8 @@
 import { release } from "node:os";
 import { setTimeout as pauseMs } from "node:timers/promises";
 import { execa } from "execa";
-import { allPids, commandLine } from "../kernel/process.ts";
+import { HeldNetwork } from "../kernel/held-network.ts";
+import { commandLine } from "../kernel/process.ts";
 import { networkNamespace, sandboxCommand, type Rung } from "../kernel/sandbox.ts";
 import type { ArmOrder } from "./arm.ts";
 import type { Claim } from "./claim.ts";
@@ -69,7 +70,7 @@ type Told = {
   readonly timeline: Sample[];
   readonly claims: Claim[];
   readonly notes: string[];
-  netns?: string;
+  network?: HeldNetwork | undefined;
   skipped?: string;
   failed?: string;
 };
@@ -94,8 +95,9 @@ async function runArm(
     notes: told.notes,
     timeline: thinnedOut(told.timeline),
     durationMs: Math.round(performance.now() - startMs),
-    leftBehind: await leftBehind(told.netns),
+    leftBehind: await leftBehind(told.network),
   };
+  told.network?.letGo();
   return { ...result, verdict: armVerdict(result, told.skipped !== undefined) };
 }
 
@@ -125,7 +127,7 @@ async function execute(
 }
 
 function hear(told: Told, event: ArmEvent): void {
-  if (event.event === "ready") told.netns = event.netns;
+  if (event.event === "ready") told.network = held(event.netns);
   if (event.event === "sample") told.timeline.push(event.sample);
   if (event.event === "claim") told.claims.push(event.claim);
   if (event.event === "note") told.notes.push(event.text);
@@ -133,22 +135,18 @@ function hear(told: Told, event: ArmEvent): void {
   if (event.event === "failed") told.failed = event.reason;
 }
 
-/** Processes that still live in the arm's network, by their command lines. With `--here` that is everybody's: none is named. */
-async function leftBehind(netns: string | undefined): Promise<readonly string[]> {
-  if (netns === undefined || netns === networkNamespace()) return [];
+/** With `--here` the network is everybody's: nothing is held. */
+function held(netns: string): HeldNetwork | undefined {
+  return netns === networkNamespace() ? undefined : HeldNetwork.find(netns);
+}
+
+/** Processes that still live in the arm's network, by their command lines. */
+async function leftBehind(network: HeldNetwork | undefined): Promise<readonly string[]> {
   const endMs = performance.now() + DYING_MS;
   for (;;) {
-    const left = allPids().filter((pid) => isIn(pid, netns));
+    const left = network?.pids() ?? [];
     if (left.length === 0 || performance.now() > endMs)
       return left.map((pid) => `${pid} ${commandLine(pid).join(" ")}`);
     await pauseMs(DYING_MS / 50);
-  }
-}
-
-function isIn(pid: number, netns: string): boolean {
-  try {
-    return networkNamespace(pid) === netns;
-  } catch {
-    return false;
   }
 }
