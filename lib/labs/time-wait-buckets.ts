@@ -9,15 +9,15 @@
  * CAVEAT  the limit counts for the network namespace; its default grows with memory (262144 on large machines)
  * SEE     inet_twsk_alloc() in net/ipv4/inet_timewait_sock.c, tcp_time_wait() in net/ipv4/tcp_minisocks.c; RFC 9293 section 3.6.1
  */
+import { once } from "node:events";
 import type { Bench } from "../lab/bench.ts";
 import { defineLab } from "../lab/define.ts";
-import { rows } from "../lab/network.ts";
+import { rows, withSockets } from "../lab/network.ts";
 import type { ChurnResult } from "../protocol/churn.ts";
 import type { VisitsSummary } from "../protocol/visits.ts";
 import type { SocketRecord } from "../sockets/record.ts";
 
 const FIRST_PORT = 40_000;
-const RATE = 199;
 
 type Params = { readonly connections: number; readonly buckets: number };
 
@@ -26,13 +26,35 @@ function noReuse(bench: Bench): void {
   bench.sysctl("net.ipv4.tcp_tw_reuse", 0);
 }
 
-/** Opens and closes that many connections, the client closing first. */
-async function churn(
+/** Opens and closes connections, the client closing first. Resolves to how many succeeded. */
+type Churn = (bench: Bench, connections: number, port: number) => Promise<number>;
+
+/** At full speed: a connection need not be over when the next one begins. */
+const bomb: Churn = async (bench, connections) => {
+  const flags = ["--count", `${connections}`];
+  return (await bench.run<ChurnResult>("bomb", flags)).successes;
+};
+
+/** Each when the one before is closed on both sides: only TIME_WAIT can hold a port then, however slow the server is. */
+const oneByOne: Churn = async (_, connections, port) => {
+  let successes = 0;
+  await withSockets(async (own) => {
+    for (let made = 0; made < connections; made += 1) {
+      const { socket, errno } = await own.dial({ port });
+      if (errno !== "none") continue;
+      successes += 1;
+      await once(socket.end(), "close");
+    }
+  });
+  return successes;
+};
+
+async function measure(
   bench: Bench,
-  { connections, kept }: { connections: number; kept: number },
-  flags: readonly string[] = [],
+  { connections, kept }: { readonly connections: number; readonly kept: number },
+  churn: Churn,
 ): Promise<void> {
-  await bench.server();
+  const { port } = await bench.server();
   const successes = bench.predict("connections that succeed", connections);
   const timeWait = bench.predict("TIME_WAIT, client's side", kept, "no more than the limit");
   const forgotten = bench.predict(
@@ -41,7 +63,7 @@ async function churn(
     "connections - limit",
   );
   const sum = bench.predict("TcpExtTW + TCPTimeWaitOverflow", connections, "one or the other");
-  const result = await bench.run<ChurnResult>("bomb", ["--count", `${connections}`, ...flags]);
+  const count = await churn(bench, connections, port);
   const view = await bench.settledView();
   const made = bench.counted("TcpExtTW");
   const overflows = bench.counted("TcpExtTCPTimeWaitOverflow");
@@ -51,7 +73,7 @@ async function churn(
     value: made - view.clients.TIME_WAIT,
     because: "TIME_WAITs more than there are: a RST ended them early (RFC 1337)",
   };
-  successes.measured(result.successes);
+  successes.measured(count);
   timeWait.measured(view.clients.TIME_WAIT, replaced);
   forgotten.measured(overflows, replaced);
   sum.measured(made + overflows);
@@ -64,7 +86,7 @@ const broken = {
     noReuse(bench);
     bench.sysctl("net.ipv4.tcp_max_tw_buckets", buckets);
     bench.say(`${connections} connections; at most ${buckets} may be in TIME_WAIT.`);
-    await churn(bench, { connections, kept: buckets });
+    await measure(bench, { connections, kept: buckets }, bomb);
   },
 };
 
@@ -73,7 +95,7 @@ const control = {
   run: async (bench: Bench, { connections }: Params) => {
     noReuse(bench);
     bench.sysctl("net.ipv4.tcp_max_tw_buckets", 2 * connections);
-    await churn(bench, { connections, kept: connections });
+    await measure(bench, { connections, kept: connections }, bomb);
   },
 };
 
@@ -110,8 +132,7 @@ const asCure = {
       `${ports} ports: so many times at least one was used again within 60 s`,
     );
     const elsewhere = bench.predict("TIME_WAIT on any other port", 0);
-    // At a pace at which the connections before are over, so that only TIME_WAIT can hold a port.
-    await churn(bench, { connections, kept: buckets }, ["--rate", `${RATE}`]);
+    await measure(bench, { connections, kept: buckets }, oneByOne);
     unprotected.measured(bench.counted("TcpActiveOpens") - ports);
     const isElsewhere = ({ local }: SocketRecord): boolean =>
       Number(local.port) < FIRST_PORT || Number(local.port) >= FIRST_PORT + ports;
