@@ -7,7 +7,9 @@ import {
   start,
   startServer,
   until,
+  type Started,
 } from "../lib/testing/programs.ts";
+import { isStopped } from "../lib/kernel/process.ts";
 import { createJsonServer } from "../lib/protocol/json/server.ts";
 import { framed, rawPeer } from "../lib/testing/raw-peer.ts";
 
@@ -32,6 +34,15 @@ async function underWay(port: number): Promise<void> {
     (total) => total > 100,
   );
   peer.destroy();
+}
+
+/** SIGSTOP, and it has stopped: kill(2) returns before that, and on a busy machine it may answer once more. */
+async function suspend(server: Started): Promise<void> {
+  server.child.kill("SIGSTOP");
+  await until(
+    () => isStopped(server.pid),
+    (hasStopped) => hasStopped,
+  );
 }
 
 describe("client performance", () => {
@@ -169,7 +180,7 @@ describe("client performance", () => {
     const flags = ["--connections", "1", "--rate", "200", "--duration-ms", "2000"];
     const client = start("client", load(server.port, ...flags, "--warmup-ms", "0", "--json"));
     await underWay(server.port);
-    server.child.kill("SIGSTOP");
+    await suspend(server);
     const startMs = performance.now();
     await until(
       () => performance.now() - startMs,
@@ -186,7 +197,7 @@ describe("client performance", () => {
     const server = await serve();
     const client = start("client", load(server.port, ...ENDLESS));
     await underWay(server.port);
-    server.child.kill("SIGSTOP");
+    await suspend(server);
     client.child.kill("SIGINT");
     const { code, stdout } = await client.finished;
     expect(code).toBe(130);
@@ -197,7 +208,7 @@ describe("client performance", () => {
     const server = await serve();
     const client = start("client", load(server.port, ...ENDLESS, "--json"));
     await underWay(server.port);
-    server.child.kill("SIGSTOP");
+    await suspend(server);
     const startMs = performance.now();
     await until(
       () => performance.now() - startMs,

@@ -350,11 +350,15 @@ describe("states, interrupted", () => {
       env?: Record<string, string>;
     },
   ): Promise<Result> {
-    const child = spawn(process.execPath, [STATES, ...args], { env: { ...process.env, ...env } });
+    const child = spawn(process.execPath, [STATES, ...args], {
+      env: { ...process.env, ...env },
+      timeout: DEADLINE_MS,
+      killSignal: "SIGKILL",
+    });
     const output = { stdout: "", stderr: "" };
     child.stdout.on("data", (data: Buffer) => (output.stdout += data.toString()));
     child.stderr.on("data", (data: Buffer) => (output.stderr += data.toString()));
-    const end = once(child, "close", { signal: AbortSignal.timeout(DEADLINE_MS) });
+    const end = once(child, "close");
     let isTaken = false;
     child.stdin.write(input, () => (isTaken = true));
     await expect
