@@ -75,7 +75,7 @@ await main(
         return 0;
       }
       const chosen = choose(CONTESTS, values);
-      const earlier = values.against === undefined ? undefined : resultIn(values.against);
+      const earlier = earlierRun(values);
       const result = await bench(chosen, {
         isQuick: values.quick,
         runs: values.runs,
@@ -100,6 +100,18 @@ await main(
     },
   }),
 );
+
+function earlierRun({
+  against,
+  quick,
+}: {
+  readonly against: string | undefined;
+  readonly quick: boolean;
+}): BenchResult | undefined {
+  if (against === undefined) return undefined;
+  if (quick) throw new UsageError("--against compares whole loads, and --quick has small ones");
+  return resultIn(against);
+}
 
 /** Reads what --json has printed. */
 function resultIn(file: string): BenchResult {
