@@ -3,7 +3,13 @@ import { createServer, type AddressInfo } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { ELSEWHERE, REFUSED } from "../lib/testing/elsewhere.ts";
 import { killAll, lastJson, run, start, startServer, until } from "../lib/testing/programs.ts";
-import { allPids, commandLine, openDescriptors, socketInodes } from "../lib/kernel/process.ts";
+import {
+  allPids,
+  commandLine,
+  isStopped,
+  openDescriptors,
+  socketInodes,
+} from "../lib/kernel/process.ts";
 import { procTexts, readProcNet } from "../lib/sockets/capture.ts";
 import { procListenerView } from "../lib/sockets/listener.ts";
 
@@ -225,6 +231,36 @@ describe("multiplex", () => {
     );
     multiplex.child.kill("SIGKILL");
     await until(allPids, (pids) => !pids.includes(server!));
+  });
+
+  it("gives up a server that says nothing", async () => {
+    const server = await startServer(["--behave", "stall"]);
+    const flags = ["-c", "23", "--port", `${server.port}`, "--timeout-ms", "200"];
+    const { code, stdout } = await run("multiplex", flags);
+    expect(stdout).toContain("messages    0 of 23 answered");
+    expect(stdout).toContain("ETIMEDOUT 23 (the first: read: nothing on any connection for 200 ms");
+    expect(code).toBe(1);
+    // One after the other, not one silence after the other.
+    const turns = lastJson(await run("multiplex", [...flags, "--turns", "--json"]));
+    expect(turns["exchanged"]).toMatchObject({ sent: 1, failures: { ETIMEDOUT: { count: 1 } } });
+  });
+
+  it("gives up handshakes that nobody completes, and then those who are connected", async () => {
+    const server = await startServer(["--backlog", "5"]);
+    server.child.kill("SIGSTOP");
+    await until(
+      () => isStopped(server.pid),
+      (hasStopped) => hasStopped,
+    );
+    const flags = ["-c", "23", "--port", `${server.port}`, "--timeout-ms", "300", "--json"];
+    expect(lastJson(await run("multiplex", flags))).toMatchObject({
+      opened: { open: 6 },
+      exchanged: {
+        sent: 6,
+        answered: 0,
+        failures: { ETIMEDOUT: { count: 23, syscalls: { connect: 17, read: 6 } } },
+      },
+    });
   });
 
   it("ends with 130 at Ctrl-C in the middle of the conversation", async () => {

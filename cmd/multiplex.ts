@@ -6,7 +6,7 @@
  * CAVEAT  memory per connection is what the process grew by: garbage not yet collected is in it
  * SEE     docs/labs/multiplex.md
  */
-import { flag, integer, optional, toggle, words } from "../lib/cli/flags.ts";
+import { flag, integer, milliseconds, optional, toggle, words } from "../lib/cli/flags.ts";
 import { command, main, UsageError } from "../lib/cli/main.ts";
 import { REMOTE_RATE_PER_SECOND, resolveTarget } from "../lib/cli/target.ts";
 import { isLoopback } from "../lib/kernel/ports.ts";
@@ -34,6 +34,10 @@ const flags = {
   opening: flag(integer(1, 10_000), 128, {
     about: "Handshakes under way at the same time, in each process",
     metavar: "N",
+  }),
+  "timeout-ms": flag(milliseconds(1), 10_000, {
+    about: "Give up when no connection has heard anything for so long",
+    metavar: "MS",
   }),
   host: flag(words, "127.0.0.1", { about: "Server to use", metavar: "HOST", env: "HOST" }),
   port: optional(integer(1, 65_535), {
@@ -86,6 +90,7 @@ await main(
         messageBytes: values["message-bytes"],
         opening: values.opening,
         openPerSecond: isRemote ? REMOTE_RATE_PER_SECOND : undefined,
+        timeoutMs: values["timeout-ms"],
         how: turns ? "in-turns" : "at-once",
         signal: io.signal,
       });

@@ -27,6 +27,8 @@ export type MultiplexOptions = {
   readonly opening: number;
   /** How many are opened per second, in each process; as fast as it goes when undefined. */
   readonly openPerSecond?: number | undefined;
+  /** Whoever waits is given up when no connection of its process has heard anything for so long. */
+  readonly timeoutMs: number;
   /** All at once, or, to compare, one connection after the other. */
   readonly how: "at-once" | "in-turns";
   readonly signal: AbortSignal;
@@ -122,10 +124,11 @@ async function meet(
   options: MultiplexOptions,
   servers: readonly Server[],
 ): Promise<MultiplexResult> {
-  const { host, shares, messages, messageBytes, opening, openPerSecond, how, signal } = options;
+  const { host, shares, messages, messageBytes, how, signal } = options;
+  const { opening, openPerSecond, timeoutMs } = options;
   const connections = shares.reduce((sum, share) => sum + share, 0);
   const plans = servers.map(({ port }, index) => ({
-    ...{ host, port, messageBytes, opening, openPerSecond },
+    ...{ host, port, messageBytes, opening, openPerSecond, timeoutMs },
     connections: shares[index] ?? 0,
   }));
   const crowds = await gather(plans, signal);

@@ -5,6 +5,7 @@
  * connections take as many threads as one.
  */
 import { Socket } from "node:net";
+import { onSilence } from "./deadline.ts";
 import { countFailure, failureOf, type FailureCounts } from "./errno.ts";
 import { pauseUntil } from "./pause-until.ts";
 import { Latencies, type Percentiles } from "./percentiles.ts";
@@ -21,6 +22,8 @@ export type CrowdOptions = {
   readonly opening: number;
   /** How many are opened per second; as fast as it goes when undefined. */
   readonly openPerSecond?: number | undefined;
+  /** Whoever waits is given up when no connection has heard anything for so long; never when undefined. */
+  readonly timeoutMs?: number | undefined;
   readonly signal: AbortSignal;
 };
 
@@ -48,6 +51,8 @@ export class Crowd {
   readonly #members: Member[] = [];
   readonly #sockets = new Set<Socket>();
   readonly #failures: FailureCounts = {};
+  readonly #news: News = { heardMs: 0 };
+  #hasGivenUp = false;
   #startMs: number | undefined;
   #begun = 0;
   /** Whoever waits for an answer, or for a handshake, waits no longer. */
@@ -60,17 +65,23 @@ export class Crowd {
     options.signal.addEventListener("abort", this.#cutOff);
   }
 
+  /** No more connections are opened. */
+  get #isOver(): boolean {
+    return this.#hasGivenUp || this.#options.signal.aborted;
+  }
+
   /** Opens all connections, `opening` at a time. */
   async open(): Promise<Opened> {
     const startMs = performance.now();
     let toOpen = this.#options.connections;
     const worker = async (): Promise<void> => {
-      while (toOpen > 0 && !this.#options.signal.aborted) {
+      while (toOpen > 0 && !this.#isOver) {
         toOpen -= 1;
         await this.#openOne();
       }
     };
-    await Promise.all(Array.from({ length: this.#options.opening }, worker));
+    const { opening } = this.#options;
+    await this.#unlessSilent(() => Promise.all(Array.from({ length: opening }, worker)));
     const open = this.#members.length;
     return { open, durationMs: performance.now() - startMs, failures: this.#failures };
   }
@@ -78,15 +89,15 @@ export class Crowd {
   async #openOne(): Promise<void> {
     const { host, port, openPerSecond, signal } = this.#options;
     if (openPerSecond !== undefined) await this.#itsTurn(openPerSecond);
-    if (signal.aborted) return;
+    if (this.#isOver) return;
     await new Promise<void>((resolve) => {
       // Not net.connect(): that gives the constructor options, which it copies, and adds to. In Node 20 each such copy gets a hidden class of
       // its own: 5 us and 600 bytes a connection.
       const socket = new Socket().setNoDelay(true).connect({ host, port });
       this.#sockets.add(socket);
       socket.once("connect", () => {
-        const { message, answer = message } = this.#options;
-        this.#members.push(new Member(socket, message, answer));
+        this.#news.heardMs = performance.now();
+        this.#members.push(new Member(socket, this.#options, this.#news));
         resolve();
       });
       socket.on("error", (error) => {
@@ -94,6 +105,7 @@ export class Crowd {
         if (!signal.aborted) countFailure(this.#failures, failureOf(error));
       });
       socket.on("close", () => {
+        this.#news.heardMs = performance.now();
         this.#sockets.delete(socket);
         resolve();
       });
@@ -121,12 +133,11 @@ export class Crowd {
   takeTurns(rounds: number): Promise<Exchanged> {
     const { connections, signal } = this.#options;
     return this.#counted(async (tally) => {
-      for (let turn = 0; turn < connections && !signal.aborted; turn += 1) {
+      for (let turn = 0; turn < connections && !this.#isOver; turn += 1) {
         await this.#openOne();
-        const member = this.#members.pop();
-        if (member === undefined) continue;
-        await member.talk(rounds, tally, signal);
-        member.close();
+        const [member] = this.#members;
+        await member?.talk(rounds, tally, signal);
+        this.#members.pop()?.close();
       }
     });
   }
@@ -135,10 +146,30 @@ export class Crowd {
     const latencies = new Latencies();
     const tally = { sent: 0, answered: 0, latencies };
     const startMs = performance.now();
-    await talk(tally);
+    await this.#unlessSilent(() => talk(tally));
     const durationMs = performance.now() - startMs;
     const { sent, answered } = tally;
     return { sent, answered, durationMs, latency: latencies.summary(), failures: this.#failures };
+  }
+
+  /** One timer for all: that each has one of its own would cost more than the messages. */
+  async #unlessSilent(work: () => Promise<unknown>): Promise<void> {
+    const { timeoutMs } = this.#options;
+    this.#news.heardMs = performance.now();
+    const heardMs = (): number => this.#news.heardMs;
+    const stop =
+      timeoutMs === undefined
+        ? undefined
+        : onSilence(timeoutMs, heardMs, () => this.#giveUp(timeoutMs));
+    await work();
+    stop?.();
+  }
+
+  #giveUp(timeoutMs: number): void {
+    this.#hasGivenUp = true;
+    for (const socket of this.#sockets)
+      if (socket.connecting) socket.destroy(silence("connect", timeoutMs));
+    for (const member of this.#members) member.giveUp(silence("read", timeoutMs));
   }
 
   /** Closes every connection. */
@@ -151,6 +182,14 @@ export class Crowd {
 /** What all members of a crowd count together. */
 type Tally = { sent: number; answered: number; readonly latencies: Latencies };
 
+/** What has happened last on any of the connections. */
+type News = { heardMs: number };
+
+function silence(syscall: string, timeoutMs: number): Error {
+  const message = `${syscall}: nothing on any connection for ${timeoutMs} ms (our own limit, not the kernel's)`;
+  return Object.assign(new Error(message), { code: "ETIMEDOUT", syscall });
+}
+
 const NOT_THE_ANSWER = "what came back is not the answer to what was sent";
 
 /** One connection. Its listeners are made once, not once for each message. */
@@ -158,6 +197,7 @@ class Member {
   readonly #socket: Socket;
   readonly #message: Buffer;
   readonly #answer: Buffer;
+  readonly #news: News;
   #receivedBytes = 0;
   #isAsking = false;
   #sentMs = 0;
@@ -165,10 +205,11 @@ class Member {
   #tally: Tally | undefined;
   #done: () => void = () => undefined;
 
-  constructor(socket: Socket, message: Buffer, answer: Buffer) {
+  constructor(socket: Socket, { message, answer = message }: CrowdOptions, news: News) {
     this.#socket = socket;
     this.#message = message;
     this.#answer = answer;
+    this.#news = news;
     socket.on("data", (chunk) => this.#onData(chunk));
     socket.on("close", () => this.#done());
   }
@@ -182,6 +223,10 @@ class Member {
       if (signal.aborted || this.#socket.destroyed) resolve();
       else this.#send(tally);
     });
+  }
+
+  giveUp(reason: Error): void {
+    if (this.#isAsking) this.#socket.destroy(reason);
   }
 
   close(): void {
@@ -204,12 +249,14 @@ class Member {
       this.#socket.destroy(Object.assign(new Error(NOT_THE_ANSWER), { code: "EBADMSG" }));
       return;
     }
+    const nowMs = performance.now();
+    this.#news.heardMs = nowMs;
     this.#receivedBytes = endBytes;
     if (endBytes < this.#answer.length) return;
     this.#receivedBytes = 0;
     this.#isAsking = false;
     tally.answered += 1;
-    tally.latencies.record(performance.now() - this.#sentMs);
+    tally.latencies.record(nowMs - this.#sentMs);
     if (this.#toSend > 0) this.#send(tally);
     else this.#done();
   }

@@ -12,3 +12,19 @@ export function deadline(afterMs: number, late: () => void): () => void {
     clearImmediate(turn);
   };
 }
+
+/** Calls `silent` once, as `deadline()` does, when nothing has been heard for so long, unless the returned function is called before. */
+export function onSilence(
+  afterMs: number,
+  lastHeardMs: () => number,
+  silent: () => void,
+): () => void {
+  let stop = (): void => undefined;
+  const wait = (): void => {
+    const heardMs = lastHeardMs();
+    const restMs = Math.max(0, heardMs + afterMs - performance.now());
+    stop = deadline(restMs, () => (lastHeardMs() === heardMs ? silent() : wait()));
+  };
+  wait();
+  return () => stop();
+}

@@ -1,5 +1,6 @@
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
+import { Crowd } from "./crowd.ts";
 import { openConnection } from "./json/connect.ts";
 import { encodeMessage } from "./json/messages.ts";
 import { visit, type VisitOptions } from "./visit.ts";
@@ -33,6 +34,13 @@ const visitOf = (port: number, options: Partial<VisitOptions> = {}) =>
     ...{ leave: "end", timeoutMs: LIMIT_MS, signal: new AbortController().signal, ...options },
   });
 
+function crowdOf(port: number, connections: number): Crowd {
+  const { signal } = new AbortController();
+  const message = Buffer.from("x".repeat(23));
+  const options = { host: "127.0.0.1", port, connections, message, opening: connections, signal };
+  return new Crowd({ ...options, timeoutMs: LIMIT_MS });
+}
+
 describe("a deadline that passes while we are paused ourselves", () => {
   it("does not hide an echo that has arrived meanwhile", async () => {
     const port = await listen((socket) =>
@@ -56,6 +64,19 @@ describe("a deadline that passes while we are paused ourselves", () => {
     connection.destroy();
   });
 
+  it("does not hide an answer to one of a crowd", async () => {
+    const port = await listen((socket) =>
+      socket.on("data", (chunk) => {
+        socket.write(chunk);
+        pauseOurselves();
+      }),
+    );
+    const crowd = crowdOf(port, 2);
+    await crowd.open();
+    expect(await crowd.exchange(2)).toMatchObject({ answered: 4, failures: {} });
+    crowd.close();
+  });
+
   it("does not hide a handshake that is over", async () => {
     const port = await listen(() => undefined);
     await new Promise(setImmediate); // What comes next in this turn are timers.
@@ -65,6 +86,23 @@ describe("a deadline that passes while we are paused ourselves", () => {
     const connection = await opening;
     expect(connection.isOpen).toBe(true);
     connection.destroy();
+  });
+});
+
+describe("a crowd", () => {
+  it("is patient as long as anybody hears something, however little", async () => {
+    const waiting: (() => void)[] = [];
+    const port = await listen((socket) =>
+      socket.on("data", (chunk) => waiting.push(() => socket.write(chunk))),
+    );
+    const timer = setInterval(() => waiting.shift()?.(), LIMIT_MS / 2);
+    const crowd = crowdOf(port, 7);
+    await crowd.open();
+    const { answered, durationMs } = await crowd.exchange(1);
+    clearInterval(timer);
+    crowd.close();
+    expect(answered).toBe(7);
+    expect(durationMs).toBeGreaterThan(2 * LIMIT_MS);
   });
 });
 
