@@ -238,6 +238,9 @@ describe("multiplex", () => {
     const flags = ["-c", "23", "--port", `${server.port}`, "--timeout-ms", "200"];
     const { code, stdout } = await run("multiplex", flags);
     expect(stdout).toContain("messages    0 of 23 answered");
+    expect(stdout).toContain(
+      "kernel      0 ESTABLISHED at our end, 0 at the server's, when it was over",
+    );
     expect(stdout).toContain("ETIMEDOUT 23 (the first: read: nothing on any connection for 200 ms");
     expect(code).toBe(1);
     // One after the other, not one silence after the other.

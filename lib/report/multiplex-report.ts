@@ -9,13 +9,15 @@ import { failureLines } from "./visits-report.ts";
 /** The story at the end. */
 export function multiplexReport(result: MultiplexResult): string {
   const { opened, exchanged, states } = result;
+  // Those that failed meanwhile have been open, and are no more.
+  const when = states.clients.ESTABLISHED === opened.open ? "" : ", when it was over";
   const perSecond = Math.round((exchanged.answered * 1_000) / exchanged.durationMs);
   return [
     ...(result.how === "in-turns"
       ? [`connections ${count(result.connections)}, one after the other`]
       : [
           `connections ${count(opened.open)} of ${count(result.connections)} open at once, after ${ms(opened.durationMs)}`,
-          `kernel      ${count(states.clients.ESTABLISHED)} ESTABLISHED at our end, ${count(states.server.ESTABLISHED)} at the server's`,
+          `kernel      ${count(states.clients.ESTABLISHED)} ESTABLISHED at our end, ${count(states.server.ESTABLISHED)} at the server's${when}`,
         ]),
     `messages    ${count(exchanged.answered)} of ${count(exchanged.sent)} answered in ${ms(exchanged.durationMs)}, ${count(perSecond)}/s`,
     ...roundTrips(exchanged.latencies),
