@@ -163,6 +163,8 @@ int main(int argc, char **argv) {
   while (answered < wanted) {
     struct epoll_event events[256];
     int ready = epoll_wait(poll_fd, events, 256, 10000);
+    if (ready < 0 && errno == EINTR)
+      continue; /* Stopped, and gone on, as with Ctrl-Z and fg: signal(7). */
     if (ready <= 0)
       give_up("nothing comes");
     for (int i = 0; i < ready; i++) {
