@@ -150,16 +150,25 @@ export type ServerSummary = {
   readonly shed: number;
 };
 
+/** A server listens after 0.1 s, on a busy machine after one; where threads are short (RLIMIT_NPROC) Node may hang at its start. */
+const START_DEADLINE_MS = 30_000;
+
 /** Starts a server and waits until it listens. Rejects with what it says instead, such as EADDRINUSE. */
 export async function startServer(
   flags: readonly string[],
   options?: ProgramOptions,
 ): Promise<RunningServer> {
   const program = startProgram("server", flags, options);
+  let said = "";
+  const late = setTimeout(() => {
+    said = `killed, for it had said nothing for ${START_DEADLINE_MS} ms`;
+    program.kill("SIGKILL");
+  }, START_DEADLINE_MS);
   const listening = (await program.first) as { pid: number; port: number } | undefined;
+  clearTimeout(late);
   if (listening === undefined) {
     await program.end;
-    const said = (await program.said).trimEnd().split("\n").at(-1) ?? "";
+    said ||= (await program.said).trimEnd().split("\n").at(-1) ?? "";
     throw new Error(`server ${flags.join(" ")} ended before it listened: ${said}`);
   }
   const stop = async (): Promise<ServerSummary> => {
