@@ -75,7 +75,7 @@ await main(
         return 0;
       }
       const chosen = choose(CONTESTS, values);
-      const earlier = earlierRun(values);
+      const earlier = earlierRun(values.against, values.quick);
       const result = await bench(chosen, {
         isQuick: values.quick,
         runs: values.runs,
@@ -101,15 +101,9 @@ await main(
   }),
 );
 
-function earlierRun({
-  against,
-  quick,
-}: {
-  readonly against: string | undefined;
-  readonly quick: boolean;
-}): BenchResult | undefined {
+function earlierRun(against: string | undefined, isQuick: boolean): BenchResult | undefined {
   if (against === undefined) return undefined;
-  if (quick) throw new UsageError("--against compares whole loads, and --quick has small ones");
+  if (isQuick) throw new UsageError("--against compares whole loads, and --quick has small ones");
   return resultIn(against);
 }
 

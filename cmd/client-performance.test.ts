@@ -6,10 +6,9 @@ import {
   run,
   start,
   startServer,
+  suspend,
   until,
-  type Started,
 } from "../lib/testing/programs.ts";
-import { isStopped } from "../lib/kernel/process.ts";
 import { createJsonServer } from "../lib/protocol/json/server.ts";
 import { framed, rawPeer } from "../lib/testing/raw-peer.ts";
 
@@ -34,15 +33,6 @@ async function underWay(port: number): Promise<void> {
     (total) => total > 100,
   );
   peer.destroy();
-}
-
-/** SIGSTOP, and it has stopped: kill(2) returns before that, and on a busy machine it may answer once more. */
-async function suspend(server: Started): Promise<void> {
-  server.child.kill("SIGSTOP");
-  await until(
-    () => isStopped(server.pid),
-    (hasStopped) => hasStopped,
-  );
 }
 
 describe("client performance", () => {

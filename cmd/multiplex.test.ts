@@ -2,14 +2,16 @@ import { readFileSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { ELSEWHERE, REFUSED } from "../lib/testing/elsewhere.ts";
-import { killAll, lastJson, run, start, startServer, until } from "../lib/testing/programs.ts";
 import {
-  allPids,
-  commandLine,
-  isStopped,
-  openDescriptors,
-  socketInodes,
-} from "../lib/kernel/process.ts";
+  killAll,
+  lastJson,
+  run,
+  start,
+  startServer,
+  suspend,
+  until,
+} from "../lib/testing/programs.ts";
+import { allPids, commandLine, openDescriptors, socketInodes } from "../lib/kernel/process.ts";
 import { procTexts, readProcNet } from "../lib/sockets/capture.ts";
 import { procListenerView } from "../lib/sockets/listener.ts";
 
@@ -250,11 +252,7 @@ describe("multiplex", () => {
 
   it("gives up handshakes that nobody completes, and then those who are connected", async () => {
     const server = await startServer(["--backlog", "5"]);
-    server.child.kill("SIGSTOP");
-    await until(
-      () => isStopped(server.pid),
-      (hasStopped) => hasStopped,
-    );
+    await suspend(server);
     const flags = ["-c", "23", "--port", `${server.port}`, "--timeout-ms", "300", "--json"];
     expect(lastJson(await run("multiplex", flags))).toMatchObject({
       opened: { open: 6 },

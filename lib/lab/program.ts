@@ -150,7 +150,7 @@ export type ServerSummary = {
   readonly shed: number;
 };
 
-/** A server listens after 0.1 s, on a busy machine after one; where threads are short (RLIMIT_NPROC) Node may hang at its start. */
+/** A server listens long before that, or never: where threads are short (RLIMIT_NPROC) Node may hang at its start. */
 const START_DEADLINE_MS = 30_000;
 
 /** Starts a server and waits until it listens. Rejects with what it says instead, such as EADDRINUSE. */

@@ -152,7 +152,7 @@ export class Crowd {
     return { sent, answered, durationMs, latency: latencies.summary(), failures: this.#failures };
   }
 
-  /** One timer for all: that each has one of its own would cost more than the messages. */
+  /** Gives up when nothing is heard: one timer for all, not one for each of a hundred thousand. */
   async #unlessSilent(work: () => Promise<unknown>): Promise<void> {
     const { timeoutMs } = this.#options;
     this.#news.heardMs = performance.now();

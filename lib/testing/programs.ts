@@ -4,6 +4,7 @@ import { createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { setTimeout as pauseMs } from "node:timers/promises";
 import { expect } from "vitest";
+import { isStopped } from "../kernel/process.ts";
 
 /** The built executables. */
 export const DIST = join(import.meta.dirname, "../../dist");
@@ -116,6 +117,15 @@ export async function startServer(
   );
   const { port } = JSON.parse(line) as { port: number };
   return { ...server, port };
+}
+
+/** Stops a program (SIGSTOP), and waits until it has stopped: kill(2) returns before that, and on a busy machine it may answer once more. */
+export async function suspend({ child, pid }: Started): Promise<void> {
+  child.kill("SIGSTOP");
+  await until(
+    () => isStopped(pid),
+    (hasStopped) => hasStopped,
+  );
 }
 
 /** The last line of a program's stdout, parsed. */
