@@ -11,6 +11,7 @@ import { dirname, join } from "node:path";
 import { format } from "prettier";
 import type { Lab } from "../lib/lab/define.ts";
 import { loadLabs } from "../lib/lab/load.ts";
+import { ERRNO_WORDS, errnoNumber, EXPLAINED, NETSTAT_WORDS } from "../lib/lab/symptoms.ts";
 import { withBenchmarks } from "./benchmarks-page.ts";
 import { claimsPage, recordClaims } from "./claims-page.ts";
 import { withExamples } from "./examples.ts";
@@ -114,40 +115,52 @@ function labPage(lab: Lab): string {
   );
 }
 
-/** What shows on a machine that has one of the failures that are explained, and not run: symptom to page. */
-const EXPLAINED: ReadonlyMap<string, string> = new Map([
-  ['"nf_conntrack: table full, dropping packet" in dmesg', "conntrack-full"],
-  ["ETIMEDOUT from connect() while all that is connected goes on", "conntrack-full"],
-  ['"TCP: out of memory" in dmesg', "tcp-mem"],
-  ['"file-max limit ... reached" in dmesg', "enfile"],
-  ["ENFILE from socket() or accept()", "enfile"],
-  [
-    "ETIMEDOUT from connect() for some of the clients behind one NAT (old kernels)",
-    "tcp-tw-recycle",
-  ],
-]);
-
 /** From what one sees to the labs that show it, and the pages that explain it. */
 function symptomsPage(labs: readonly Lab[]): string {
   const shown = labs.flatMap(({ story }) => story.symptoms ?? []);
   const known = [...new Set([...shown, ...EXPLAINED.keys()])].sort((a, b) =>
     a.localeCompare(b, "en"),
   );
-  const rows = known.map((symptom) => {
-    const showing = labs.filter(({ story }) => story.symptoms?.includes(symptom));
-    const page = EXPLAINED.get(symptom);
-    const links = [
-      ...showing.map(({ name }) => `[${name}](labs/${name}.md)`),
-      ...(page === undefined ? [] : [`[${page}](explained/${page}.md)`]),
-    ];
-    return `| ${symptom} | ${links.join(", ")} |`;
-  });
+  const errnos = Object.entries(ERRNO_WORDS) as [keyof typeof ERRNO_WORDS, string][];
   return [
     "# By symptom",
     HINT,
-    "What you see, and which lab shows how it comes about; or, where it cannot be shown safely, the page that [explains](explained.md) it.",
-    ["| what you see | lab or page |", "| --- | --- |", ...rows].join("\n"),
+    "What you see, and which lab shows how it comes about; or, where it cannot be shown safely, the page that [explains](explained.md) it. " +
+      'In a terminal: `node dist/cmd/lab.js explain "WHAT YOU SEE"`, with an errno, a counter, a state or a line of a log.',
+    "## What logs and netstat say",
+    "The same has several names. The last table below goes by those on the right.",
+    [
+      "| in a log | is |",
+      "| --- | --- |",
+      ...errnos.map(
+        ([errno, words]) => `| "${words}", errno ${errnoNumber(errno)} | \`${errno}\` |`,
+      ),
+    ].join("\n"),
+    [
+      "| `netstat -s` | is, for `nstat -asz` |",
+      "| --- | --- |",
+      ...Object.entries(NETSTAT_WORDS).map(([counter, words]) => `| ${words} | \`${counter}\` |`),
+    ].join("\n"),
+    "## What you see",
+    [
+      "| what you see | lab or page |",
+      "| --- | --- |",
+      ...known.map((symptom) => `| ${symptom} | ${whereTo(symptom, labs)} |`),
+    ].join("\n"),
   ].join("\n\n");
+}
+
+/** The labs that show a symptom, and the page that explains it. Of several labs the summaries tell which it is. */
+function whereTo(symptom: string, labs: readonly Lab[]): string {
+  const showing = labs.filter(({ story }) => story.symptoms?.includes(symptom));
+  const page = EXPLAINED.get(symptom);
+  const isClear = showing.length < 2;
+  return [
+    ...showing.map(
+      ({ name, summary }) => `[${name}](labs/${name}.md)${isClear ? "" : `: ${summary}`}`,
+    ),
+    ...(page === undefined ? [] : [`[${page}](explained/${page}.md)`]),
+  ].join("<br>");
 }
 
 /** Code at the start of a text keeps its spelling: `accept4() = -1`, `bytes_received`, `rto:`. */

@@ -64,6 +64,15 @@ describe("labs", () => {
     await expect(loadLab("CLOSED")).rejects.toThrow("there are: accept-queue-overflow, ");
   });
 
+  it("are named to those who paste a line of a log; so is the page on what cannot be shown safely", async () => {
+    const line = "12 times the listen queue of a socket overflowed";
+    await expect(loadLab(line)).rejects.toThrow("a symptom in: accept-queue-overflow, ");
+    await expect(loadLab("nf_conntrack: table full")).rejects.toThrow(
+      "but docs/explained/conntrack-full.md explains it",
+    );
+    await expect(loadLab("ENFILE")).rejects.toThrow("but docs/explained/enfile.md explains it");
+  });
+
   it("are refused by any other name, with the names that there are", async () => {
     await expect(loadLab("../lab/run")).rejects.toThrow("there are: accept-queue-overflow, ");
   });

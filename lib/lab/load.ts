@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { NeedsError } from "../kernel/errors.ts";
 import { stateNamed } from "../sockets/state-names.ts";
 import { TAGS, type Lab } from "./define.ts";
+import { EXPLAINED, isAskedFor } from "./symptoms.ts";
 
 const FOLDER = new URL("../labs/", import.meta.url);
 
@@ -28,17 +29,22 @@ export async function loadLab(name: string): Promise<Lab> {
   return module.default;
 }
 
-/** Somebody may have asked for what they see: an errno, a counter, a state as their tool spells it. */
+/** Somebody may have asked for what they see: an errno, a counter, a state as their tool spells it, a line of a log. */
 async function missing(name: string, names: readonly string[]): Promise<string> {
-  const state = stateNamed(name) ?? name;
-  const isNamed = (symptom: string): boolean =>
-    symptom.includes(name) || symptom.split(/\W+/).includes(state);
-  const isSeen = ({ story }: Lab): boolean =>
-    name !== "" && (story.symptoms?.some(isNamed) ?? false);
-  const showing = (await loadLabs()).filter(isSeen);
+  const state = stateNamed(name);
+  const isSeen = (symptom: string): boolean =>
+    name !== "" &&
+    (state === undefined ? isAskedFor(symptom, name) : symptom.split(/\W+/).includes(state));
+  const showing = (await loadLabs()).filter(({ story }) => story.symptoms?.some(isSeen));
+  const pages = [...EXPLAINED].filter(([symptom]) => isSeen(symptom)).map(([, page]) => page);
+  const found = [
+    ...(showing.length > 0
+      ? [`it is a symptom in: ${showing.map((lab) => lab.name).join(", ")}`]
+      : []),
+    ...[...new Set(pages)].map((page) => `docs/explained/${page}.md explains it`),
+  ];
   const start = `there is no lab ${JSON.stringify(name)}`;
-  if (showing.length > 0)
-    return `${start}, but it is a symptom in: ${showing.map((lab) => lab.name).join(", ")}`;
+  if (found.length > 0) return `${start}, but ${found.join("; ")}`;
   return `${start}; there are: ${names.join(", ")}; and groups of them: ${Object.keys(TAGS).join(", ")}`;
 }
 

@@ -180,7 +180,7 @@ export default defineLab({
       ["ls /proc/PID/fd | wc -l", "its descriptors"],
       ["strace -c -f -p PID", "few epoll_pwait calls for many connections"],
     ],
-    symptoms: ["EMFILE from connect()", '"too many open files" in a log'],
+    symptoms: ["EMFILE from connect()"],
     fix: [
       "A descriptor limit above the number of connections, on both sides: ulimit -n, LimitNOFILE=, --ulimit nofile=.",
       "More than about 28,000 connections to one address and port need more client addresses: ports run out before memory does.",
