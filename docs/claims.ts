@@ -219,7 +219,7 @@ export const CLAIMS: readonly Claim[] = [
     verdict: "wrong",
     bears: (connections = 0) => connections > 1_000,
     because:
-      "Since Linux 4.19 tcp_tw_reuse is 2: on loopback a port serves again after one second. 1,000 ports give 1,000 connections a second there; the 28,232 of the default range are more than one Node process can open.",
+      "Since Linux 4.18 tcp_tw_reuse is 2: on loopback a port serves again after one second. 1,000 ports give 1,000 connections a second there; the 28,232 of the default range are more than one Node process can open.",
   },
   {
     name: "soft-limit",

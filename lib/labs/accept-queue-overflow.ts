@@ -11,7 +11,7 @@
  */
 import type { Bench } from "../lab/bench.ts";
 import { defineLab } from "../lab/define.ts";
-import { withSockets, type Line, type OwnSockets } from "../lab/network.ts";
+import { countErrno, withSockets, type Line, type OwnSockets } from "../lab/network.ts";
 import type { ListenerView } from "../sockets/listener.ts";
 
 const SMALL_BACKLOG = 8;
@@ -193,16 +193,29 @@ const abortOnOverflow = {
 };
 
 const stopped = {
-  about: "the process is there, its port is open: stopped (SIGSTOP) it accepts as little",
+  about:
+    "nobody gets an error: not while the queue is full for a moment; of a process that is stopped (SIGSTOP) it stays full, and connect() fails",
   run: (bench: Bench, { clients }: Params) =>
     withSockets(async (own) => {
-      await overflow(bench, own, { clients, backlog: SMALL_BACKLOG });
+      bench.sysctl("net.ipv4.tcp_syn_retries", 1);
+      bench.sysctlIfPresent("net.ipv4.tcp_syn_linear_timeouts", 0);
+      const room = SMALL_BACKLOG + 1;
+      const gaveUp = bench.predict(
+        "clients that see ETIMEDOUT",
+        clients - room,
+        "after 1 + 2 s; by default after two minutes",
+      );
+      const connected = bench.predict("clients that are connected, and wait on", room);
+      const { dials } = await overflow(bench, own, { clients, backlog: SMALL_BACKLOG });
+      const lines = await Promise.all(dials);
+      gaveUp.measured(countErrno(lines, "ETIMEDOUT"));
+      connected.measured(countErrno(lines, "none"));
     }),
 };
 
 export default defineLab({
   name: "accept-queue-overflow",
-  summary: "a full accept queue drops SYNs: connects take seconds, nobody gets an error",
+  summary: "a full accept queue drops SYNs: connects take whole seconds, or time out",
   tags: ["queues"],
   params: { clients: [40, "clients that come while the server is blocked", [10, 128]] },
   story: {
@@ -210,7 +223,8 @@ export default defineLab({
     why:
       "Handshakes are the kernel's business: it answers SYNs and queues finished connections until accept() fetches them. The queue holds " +
       "min(backlog, net.core.somaxconn) + 1. When it is full the kernel drops further SYNs, in the hope that there is room when they are " +
-      "repeated: 1, 2, 3, 4, 5, 7 ... s after the first (before Linux 6.5: 1, 3, 7 ... s). A server that is blocked for 50 ms under load thus shows as latencies of these seconds.",
+      "repeated: 1, 2, 3, 4, 5, 7 ... s after the first (before Linux 6.5: 1, 3, 7 ... s). A server that is blocked for 50 ms under load thus shows as latencies of these seconds. Where the queue stays full, connect() ends with " +
+      "ETIMEDOUT: after two minutes, or after whatever time-out the client has of its own.",
     recognise: [
       [
         "ss -tln",
@@ -225,6 +239,9 @@ export default defineLab({
     ],
     symptoms: [
       "connect() takes whole seconds: 1, 2, 3 ... (before Linux 6.5: 1, 3, 7 ...)",
+      "ETIMEDOUT from connect()",
+      '"upstream timed out (110: Connection timed out) while connecting to upstream" in nginx\'s log',
+      '"dial tcp ...: i/o timeout" in a log (Go)',
       "many SYN_SENT on the client's side",
       "TcpExtListenOverflows and TcpExtListenDrops rise",
       "Recv-Q of a LISTEN row above its Send-Q",

@@ -190,8 +190,8 @@ export default defineLab({
     see: "A closed port and a rejecting firewall answer at once, with ECONNREFUSED or EHOSTUNREACH; a dropping one lets connect() wait.",
     why:
       "A closed port is an answer: the other kernel sends a RST. A firewall that rejects sends an ICMP error (EHOSTUNREACH), or what cannot be told from " +
-      "a closed port: a RST, or ICMP 'port unreachable', which nft and iptables send when they are told no other (ECONNREFUSED). One that drops sends nothing, as a dead host far away may: the kernel repeats the SYN with growing pauses, " +
-      "and only after tcp_syn_retries of them connect() fails with ETIMEDOUT. Meanwhile every attempt holds a descriptor and a port. " +
+      "a closed port: a RST, or ICMP 'port unreachable', which nft and iptables send when they are told no other (ECONNREFUSED). One that drops sends nothing, as a dead host far away may: the kernel repeats the SYN, " +
+      "and connect() fails with ETIMEDOUT only after over two minutes by default: tcp_syn_retries=6 stands for the time of six doublings of one second. (Until Linux 6.5 it was six repetitions, too; now the first ones come every second, and there are ten.) Meanwhile every attempt holds a descriptor and a port. " +
       "For a dead host on the same link our own kernel answers: its ARP finds nobody, and after about three seconds that is EHOSTUNREACH, too.",
     recognise: [
       ["ss -tanpo state syn-sent", "connects that got no answer, with timer and number of retries"],
@@ -208,6 +208,8 @@ export default defineLab({
     symptoms: [
       "ECONNREFUSED from connect()",
       "ETIMEDOUT from connect()",
+      '"upstream timed out (110: Connection timed out) while connecting to upstream" in nginx\'s log',
+      '"dial tcp ...: i/o timeout" in a log (Go)',
       "EHOSTUNREACH from connect()",
       "many SYN_SENT on the client's side",
       "TcpExtTCPSynRetrans rises",

@@ -269,10 +269,10 @@ export default defineLab({
       "EMFILE from accept()",
       "FIN_WAIT2 on the client's side",
       "connections that end at once, without an answer",
-      '"too many open files" in a log',
+      '"upstream prematurely closed connection" in nginx\'s log',
     ],
     fix: [
-      "Close on every path: on 'end', on 'error', on timeouts. In Node allowHalfOpen is false by default, which does it for you.",
+      "Close on every path: on 'end', on 'error', on timeouts. In Node allowHalfOpen is false by default, which does it for you as long as you read: while anything is unread, or the socket is paused, 'end' does not come, and CLOSE_WAIT stays. resume() what you do not want.",
       "socket.setTimeout() with destroy() as a safety net; server.maxConnections below the limit: clients are cut off all the same, but a 'drop' event tells of each.",
       "Watch descriptors against the limit: Node will not tell you. A higher limit only makes it a later day.",
     ],

@@ -207,6 +207,30 @@ const keepAliveSysctls = {
   },
 };
 
+const keepAliveWithData = {
+  about: "keep-alive for those who have written: no probe is sent while data is unacknowledged",
+  run: async (bench: Bench, { clients }: Params) => {
+    await withSockets(async (own) => {
+      const probes = bench.predict(
+        "probes sent (TcpExtTCPKeepAlive)",
+        0,
+        "idle connections would have sent two each",
+      );
+      const timers = bench.predict("timers that repeat data", clients, "timer:(on,...) in ss");
+      const heard = bench.predict("clients that are told", 0, "tcp_retries2: 15 minutes");
+      const scene = await connected(own, clients);
+      losePeer(bench, scene);
+      for (const { socket } of scene.lines)
+        socket.setKeepAlive(true, PROBE_DELAY_S * 1_000).write("ping");
+      await bench.pass(2.5 * PROBE_DELAY_S * 1_000);
+      probes.measured(bench.counted("TcpExtTCPKeepAlive"));
+      const waiting = rows(bench, "client", "ESTABLISHED", scene.server.port);
+      timers.measured(waiting.filter(({ timer }) => timer?.name === "on").length);
+      heard.measured(told(scene.lines));
+    });
+  },
+};
+
 export default defineLab({
   name: "half-open-peer",
   summary: "a peer that vanished without a FIN: whoever only reads waits for ever",
@@ -219,7 +243,8 @@ export default defineLab({
       "TCP has no heartbeat of its own. Without data under way the kernel expects nothing, so nothing can be overdue. With data under " +
       "way it repeats the segment with growing pauses and gives up after tcp_retries2 of them, 15 minutes by default; until then write() goes on " +
       "succeeding into the send queue. Keep-alive sends probes, by default only after two hours. In Node setKeepAlive(true, ms) " +
-      "sets the delay; ten probes, a second apart, follow. Without ms the two hours stay.",
+      "sets the delay; ten probes, a second apart, follow. Without ms the two hours stay. And no probe is sent while data is unacknowledged: " +
+      "whoever has written into a dead connection waits for tcp_retries2, keep-alive or not.",
     recognise: [
       [
         "ss -tano state established",
@@ -236,12 +261,17 @@ export default defineLab({
     ],
     fix: [
       "Heartbeats in the protocol, and a timeout for silence: it also finds a peer whose kernel lives and whose program hangs.",
-      "socket.setKeepAlive(true, 30000): found out within 40 s, and NAT routers do not forget the connection.",
-      "A deadline for every request; TCP_USER_TIMEOUT, where the language allows it (Node does not).",
+      "socket.setKeepAlive(true, 30000): found out within 40 s while the connection is idle, and NAT routers do not forget it.",
+      "A deadline for every request, for once something is written keep-alive is silent; TCP_USER_TIMEOUT, where the language allows it (Node does not).",
       "net.ipv4.tcp_retries2=8 (about 100 s) on machines whose peers fail over.",
     ],
     needs: ["nft (package nftables), to lose the packets of both directions"],
     reports: ["linkerd/linkerd2#13023", "istio/istio#38476", "openshift/library-go#926"],
   },
-  arms: { broken, control, fixed: [heartbeat, retries], myth: [keepAliveSysctls] },
+  arms: {
+    broken,
+    control,
+    fixed: [heartbeat, retries],
+    myth: [keepAliveSysctls, keepAliveWithData],
+  },
 });

@@ -2,8 +2,8 @@
  * nat-idle-timeout: a router on the path forgets a silent connection. Both ends believe in it, and the next write finds out.
  *
  * A router that translates addresses (NAT), or a stateful firewall, keeps a table of connections. An entry without traffic is
- * removed: after 350 s or 4 minutes at some clouds' balancers, 5 days in plain Linux. Later segments belong to no
- * connection that the router knows; it drops them, and says nothing to either end.
+ * removed: after 350 s or 4 minutes at some clouds' balancers, 5 days in plain Linux. Neither end is told. Later segments belong
+ * to no connection that the router knows: most drop them in silence, some answer with a RST.
  *
  * WATCH   ESTABLISHED at both ends; packets counted as invalid in the router; then timer:(on,...) and ETIMEDOUT
  * CAVEAT  nf_conntrack_tcp_loose=0, as careful firewalls have it; with 1 Linux adopts connections that it meets in the middle
@@ -219,9 +219,9 @@ export default defineLab({
     see: "Both ends show ESTABLISHED. A write after a silence succeeds, nothing comes back, and much later the program gets ETIMEDOUT.",
     why:
       "TCP needs no packets to stay connected; whoever translates addresses does. NAT gateways, firewalls and load balancers keep an entry for each " +
-      "connection and remove it when it was silent for too long: 350 s (AWS), 4 min (Azure) or 10 min (Google). No FIN, no RST: " +
-      "the ends are not told. The next segment matches nothing and is dropped. The writer repeats it until tcp_retries2 is used up, " +
-      "a quarter of an hour by default; an end that only reads waits for ever. Pools of database connections meet this every morning.",
+      "connection and remove it when it was silent for too long: 350 s (AWS), 4 min (Azure) or 10 min (Google). " +
+      "The ends are not told then. Many drop the next segment in silence, as Azure's load balancer does by default; AWS's NAT gateway and network load balancer answer it with a RST, " +
+      "and the writer knows at once. In silence it repeats the segment until tcp_retries2 is used up, a quarter of an hour by default; an end that only reads waits for ever. Pools of database connections meet this every morning.",
     recognise: [
       [
         "ss -tino state established dst HOST",

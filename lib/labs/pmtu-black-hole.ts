@@ -6,7 +6,7 @@
  * large packet until it gives up.
  *
  * WATCH   Send-Q that stays, with timer:(on,...); TCPTimeouts at the sender; ICMP messages that somebody drops
- * CAVEAT  tcp_retries1 and tcp_retries2 are small here, so that 3 s and a quarter of an hour become less than one second
+ * CAVEAT  tcp_retries1 and tcp_retries2 are small here, so that 6 s and a quarter of an hour become less than one second
  * NEEDS   nft and network namespaces: client, router and server are three hosts
  * SEE     tcp_mtu_probing() in net/ipv4/tcp_timer.c, ip_forward() in net/ipv4/ip_forward.c; RFC 1191, RFC 4821
  */
@@ -244,7 +244,7 @@ export default defineLab({
     ],
     fix: [
       "Let ICMP type 3 code 4 (IPv6: type 2, packet too big) pass: it is part of TCP.",
-      "net.ipv4.tcp_mtu_probing=1 on hosts behind networks that one cannot mend. Node has no option for the size of segments; it can notice the silence: socket.setTimeout().",
+      "net.ipv4.tcp_mtu_probing=1 on hosts behind networks that one cannot mend: with the default tcp_retries1=3 each connection stalls for 6 s before it tries smaller packets, and the next one stalls again. With 2 all begin with small ones (tcp_base_mss, 1024), and none stalls. Node has no option for the size of segments; it can notice the silence: socket.setTimeout().",
       "MSS clamping on the router with the tunnel: nft 'tcp flags syn tcp option maxseg size set rt mtu'; or the tunnel's MTU on the interfaces themselves.",
     ],
     needs: [

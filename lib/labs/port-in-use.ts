@@ -175,8 +175,8 @@ export default defineLab({
     why:
       "Outgoing connections take their local ports from ip_local_port_range, 32768 to 60999 by default. A service whose port lies inside can " +
       "find it taken at its start, once in a while, for as long as that connection lives, and for 60 s of TIME_WAIT after it if this end " +
-      "closed first. A listening port must not be the local port of any connection, except those that had SO_REUSEADDR set, as a former listener's have, in " +
-      "TIME_WAIT too; an outgoing connection has not. And " +
+      "closed first. A listening port must not be the local port of a connection with the same local address (0.0.0.0 and :: meet all), except those that had SO_REUSEADDR set, as a former listener's have, in " +
+      "TIME_WAIT too. An outgoing connection has it only where bind() came before connect(), as in Node with localAddress or localPort. And " +
       "against a listener that still runs SO_REUSEADDR does nothing on Linux.",
     recognise: [
       [
@@ -194,7 +194,7 @@ export default defineLab({
     fix: [
       "Reserve it: sysctl -w net.ipv4.ip_local_reserved_ports=PORT (a list; one of the safe sysctls of Kubernetes).",
       "Better: choose service ports below 32768, or move the range up.",
-      "Against the TIME_WAIT of an earlier server: SO_REUSEADDR before bind(), in the old server and in the new one. Node does it. Against that of an outgoing connection nothing does but 60 s.",
+      "Against the TIME_WAIT of an earlier server: SO_REUSEADDR before bind(), in the old server and in the new one. Node does it. Against that of an outgoing connection: 60 s, or ss -K state time-wait '( sport = :PORT )' as root.",
     ],
     reports: ["hashicorp/nomad#3456", "projectcalico/calico#3424", "kubernetes/kops#6342"],
   },

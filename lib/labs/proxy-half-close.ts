@@ -11,6 +11,7 @@
  * SEE     RFC 9293 section 3.6; shutdown(2); pipe() with { end } in Node's stream, CloseWrite() in Go
  */
 import type { Socket } from "node:net";
+import { pipeline } from "node:stream";
 import type { Bench } from "../lab/bench.ts";
 import { defineLab } from "../lab/define.ts";
 import { rows, settled, withSockets, type Line, type OwnSockets } from "../lab/network.ts";
@@ -40,6 +41,15 @@ const passesFinOn: Proxy = {
   join: (front, back) => {
     front.pipe(back);
     back.pipe(front);
+  },
+};
+
+/** As pipe() passes an end on, pipeline() does an error as well. */
+const passesErrorsOn: Proxy = {
+  allowHalfOpen: true,
+  join: (front, back) => {
+    pipeline(front, back, () => undefined);
+    pipeline(back, front, () => undefined);
   },
 };
 
@@ -85,6 +95,25 @@ async function meet(own: OwnSockets, clients: number, proxy?: Proxy): Promise<Sc
   const lines = await own.dialAll(clients, { port: entry, allowHalfOpen: true });
   for (const { socket } of lines) socket.end(REQUEST);
   return { upstream, entry, lines };
+}
+
+/** Clients that give up in the middle of their requests, with a RST. Returns how many connections the proxy has left behind it. */
+async function leftByResets(
+  bench: Bench,
+  { clients, proxy, left }: { clients: number; proxy: Proxy; left: number },
+): Promise<number> {
+  let count = NaN;
+  await withSockets(async (own) => {
+    const { port: upstream } = await own.listen({ allowHalfOpen: true });
+    const entry = await listenAsProxy(own, upstream, proxy);
+    const lines = await own.dialAll(clients, { port: entry });
+    for (const { socket } of lines) socket.write(REQUEST);
+    await settled(bench, clients, ["client", "ESTABLISHED", upstream]);
+    for (const { socket } of lines) socket.resetAndDestroy();
+    await settled(bench, 0, ["server", "ESTABLISHED", entry]);
+    count = await settled(bench, left, ["client", "ESTABLISHED", upstream]);
+  });
+  return count;
 }
 
 async function listenAsProxy(own: OwnSockets, upstream: number, proxy: Proxy): Promise<number> {
@@ -172,9 +201,20 @@ const control = {
 };
 
 const propagate = {
-  about: "the end of one stream becomes the end of the next, and of no other",
+  about: "the end of one stream becomes the end of the next, and of no other; an error ends both",
   run: async (bench: Bench, { clients }: Params) => {
+    const back = bench.predict("left behind the proxy by clients that reset", 0);
+    await healthy(bench, clients, passesErrorsOn);
+    back.measured(await leftByResets(bench, { clients, proxy: passesErrorsOn, left: 0 }));
+  },
+};
+
+const endsAlone = {
+  about: "pipe() both ways passes ends on, and no errors: a client's RST leaves the back open",
+  run: async (bench: Bench, { clients }: Params) => {
+    const back = bench.predict("left behind the proxy by clients that reset", clients);
     await healthy(bench, clients, passesFinOn);
+    back.measured(await leftByResets(bench, { clients, proxy: passesFinOn, left: clients }));
   },
 };
 
@@ -243,7 +283,7 @@ export default defineLab({
       "EMFILE in the proxy, in the end",
     ],
     fix: [
-      "In Node: allowHalfOpen: true on both sides, front.pipe(back) and back.pipe(front); or stream.pipeline() for each direction.",
+      "In Node: allowHalfOpen: true on both sides, and stream.pipeline() for each direction. pipe() passes ends on and no errors: a client's RST leaves the other connection open, and an 'error' without a listener ends the proxy.",
       "In Go: CloseWrite() on the other connection when a copy ends; close both when both have ended, or when one has failed.",
       "A time-out for half-closed connections as a safety net (HAProxy: timeout client-fin, timeout tunnel; Envoy: idle_timeout).",
       "Close both at once only after an error, never after a FIN.",
@@ -254,6 +294,6 @@ export default defineLab({
     broken,
     control,
     fixed: [propagate, idleTimeout],
-    myth: [closeEverything, nodesDefault],
+    myth: [closeEverything, nodesDefault, endsAlone],
   },
 });

@@ -5,7 +5,7 @@
  * serves once; when all are taken the next SYN is dropped. Client and server are idle and have ports in plenty.
  *
  * WATCH   SYN_SENT at the client; SYNs that enter the router and do not leave it; insert_failed of `conntrack -S`
- * CAVEAT  up to 128 ports Linux tries each of them; of a larger range it tries 128, 64, 32 and 16 at random places
+ * CAVEAT  up to 128 ports Linux tries each of them; of a larger range it tries 128, 64, 32, 16 and 8 at random places
  * NEEDS   nft with connection tracking, and network namespaces: client, router and server are three hosts
  * SEE     nf_nat_l4proto_unique_tuple() and find_best_ips_proto() in net/netfilter/nf_nat_core.c; RFC 4787, RFC 5382
  */

@@ -246,6 +246,7 @@ export default defineLab({
     ],
     symptoms: [
       "ECONNRESET from read()",
+      '"upstream prematurely closed connection" in nginx\'s log',
       "EPIPE from write()",
       "502 now and then, from a load balancer",
       '"socket hang up" in a log',

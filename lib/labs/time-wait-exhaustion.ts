@@ -233,7 +233,6 @@ export default defineLab({
       "EADDRNOTAVAIL from connect()",
       "many TIME_WAIT on the client's side",
       "TcpExtTW rises as fast as TcpActiveOpens",
-      '"cannot assign requested address" in a log',
     ],
     fix: [
       "Reuse connections: a pool, HTTP keep-alive (in Node: new http.Agent({ keepAlive: true }), the default since Node 19).",

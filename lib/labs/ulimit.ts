@@ -169,11 +169,7 @@ export default defineLab({
       ["ls /proc/PID/fd | wc -l", "how many are in use"],
       ["cat /proc/sys/fs/file-nr", "the machine's own limit, which is another one (ENFILE)"],
     ],
-    symptoms: [
-      "EMFILE from accept()",
-      "connections that end at once, without an answer",
-      '"too many open files" in a log',
-    ],
+    symptoms: ["EMFILE from accept()", "connections that end at once, without an answer"],
     fix: [
       "Raise the hard limit where the service is started: LimitNOFILE= (systemd), --ulimit nofile= (docker), limits.conf (login).",
       "prlimit --pid PID --nofile=SOFT:HARD for a process that must not be restarted.",

@@ -190,7 +190,8 @@ export default defineLab({
         "ss -tanp state close-wait",
         "connections whose peer has closed, and who would still be written to",
       ],
-      ["nstat -az TcpOutRsts TcpEstabResets", "at the peer: answers to writes that nobody wants"],
+      ["nstat -az TcpOutRsts", "at the peer: answers to writes that nobody wants"],
+      ["nstat -az TcpEstabResets", "at the writer: connections that such an answer has ended"],
       ["strace -f -e trace=write,writev,sendto -p PID", "EPIPE, after a write that succeeded"],
     ],
     symptoms: [

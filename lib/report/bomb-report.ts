@@ -68,7 +68,7 @@ export function cannotExhaustText(predicted: Exhaustion): string | undefined {
   if (predicted.kind !== "above-rate") return undefined;
   const why =
     predicted.mode === 2
-      ? "This is the default (tcp_tw_reuse=2) for loopback since Linux 4.19"
+      ? "This is the default (tcp_tw_reuse=2) for loopback since Linux 4.18"
       : `This is tcp_tw_reuse=${predicted.mode}, set by somebody, for any destination`;
   return (
     `${why}, so the classic demonstration does not fail here. ` +
