@@ -13,3 +13,11 @@ export function builtCommand(program: string): readonly string[] {
   if (!existsSync(path)) throw new NeedsError(`${path} is missing: make build`);
   return [process.execPath, path];
 }
+
+/**
+ * The environment for a program of ours in an experiment. What the user has set for programs that are started by hand does not belong
+ * there, and some shells set HOST for purposes of their own; a variable that is set but empty counts as unset.
+ */
+export function builtEnvironment(): NodeJS.ProcessEnv {
+  return { ...process.env, HOST: "", PORT: "", CONNECTIONS: "", LEAK: "", ALLOW_REMOTE: "" };
+}

@@ -3,7 +3,7 @@
  */
 import type { Readable } from "node:stream";
 import { execa } from "execa";
-import { builtCommand } from "../kernel/built.ts";
+import { builtCommand, builtEnvironment } from "../kernel/built.ts";
 import { NeedsError } from "../kernel/errors.ts";
 import { diesWithParent, signalled } from "../kernel/process.ts";
 
@@ -47,7 +47,7 @@ export function startProgram(
   const child = execa(file, args, {
     reject: false,
     stdin: "ignore",
-    env: { ...process.env, ...NOT_FROM_OUR_USER, ...options.env },
+    env: { ...builtEnvironment(), ...options.env },
     maxBuffer: MAX_OUTPUT_BYTES,
   });
   if (child.pid === undefined) throw new NeedsError("setpriv did not start: install util-linux");
@@ -65,9 +65,6 @@ export function startProgram(
     kill: (signal = "SIGTERM") => child.kill(signal),
   };
 }
-
-/** What the user has set for programs that are started by hand must not reach into a lab. */
-const NOT_FROM_OUR_USER = { HOST: "", PORT: "", CONNECTIONS: "", LEAK: "", ALLOW_REMOTE: "" };
 
 const MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
 

@@ -3,6 +3,7 @@ import { spawn, type ChildProcess, type SpawnOptions } from "node:child_process"
 import { readFileSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
+import { builtEnvironment } from "../kernel/built.ts";
 import { NeedsError } from "../kernel/errors.ts";
 import { allPids, commandLine, diesWithParent, signalled } from "../kernel/process.ts";
 import { caughtUp, withoutMark } from "./capture-end.ts";
@@ -61,6 +62,7 @@ export function startStrace(target: TraceTarget): Tracing {
   const words = [...STRACE_FLAGS, "-o", "|exec cat >&3", ...what];
   const child = spawnThatDiesWithUs([...through, "strace", ...words], {
     stdio: [isUsers ? "inherit" : "ignore", isUsers ? 2 : "pipe", isUsers ? 2 : "pipe", "pipe"],
+    ...(isUsers ? { env: process.env } : {}),
   });
   child.once("exit", () => {
     // The child may stop itself a moment later.
@@ -228,10 +230,10 @@ export async function readPcap(pcap: Buffer): Promise<string> {
   return child.stdout === null ? "" : textOf(child.stdout);
 }
 
-/** Nothing survives whoever started it. */
+/** Nothing survives whoever started it; and no variable of the user's reaches it, unless `options` say so. */
 export function spawnThatDiesWithUs(argv: readonly string[], options: SpawnOptions): ChildProcess {
   const [file = "", ...args] = diesWithParent(argv);
-  return spawn(file, args, options);
+  return spawn(file, args, { env: builtEnvironment(), ...options });
 }
 
 async function textOf(stream: Readable): Promise<string> {
