@@ -83,7 +83,7 @@ const states = command({
     if (more.length > 0) throw new UsageError("states takes one FILE; see --help");
     if (path !== undefined && (values.watch || values.reconcile))
       throw new UsageError("--watch and --reconcile look at this machine: they take no FILE");
-    refuseIdle(values);
+    refuseIdle(values, path);
     try {
       return await (values.reconcile ? reconcile(values, io) : look(values, io, path));
     } catch (error) {
@@ -95,8 +95,15 @@ const states = command({
 });
 
 /** A flag that would change nothing was meant to change something. */
-function refuseIdle(values: Flags): void {
+function refuseIdle(values: Flags, path: string | undefined): void {
   if (values.records && !values.json) throw new UsageError("--records needs --json");
+  const { source, "interval-ms": interval } = flags;
+  if (!values.watch && values["interval-ms"] !== interval.default)
+    throw new UsageError("--interval-ms needs --watch");
+  if (path === undefined && values.format !== flags.format.default)
+    throw new UsageError("--format is about a FILE; for standard input say -");
+  if (path !== undefined && values.source !== source.default)
+    throw new UsageError("--source observes this machine: it takes no FILE");
   if (!values.reconcile) return;
   const names = Object.keys(flags) as (keyof Flags)[];
   const idle = names.find(

@@ -180,6 +180,48 @@ describe.skipIf(isMissing)("trace: one echo", () => {
 });
 
 describe.skipIf(isMissing)("trace", () => {
+  it("tells the story that was asked for, whatever the user has set for programs started by hand", async () => {
+    const env = { HOST: "192.0.2.1", PORT: "1", LEAK: "true", ALLOW_REMOTE: "banana" };
+    const finished = await run("trace", ["--json"], { env });
+    expect(finished.code, finished.stderr).toBe(0);
+    const { rows, checks } = lastJson(finished) as TraceJson;
+    expect(checks.filter(({ held }) => !held)).toEqual([]);
+    expect(rows.map(({ states }) => states?.server)).toContain("LAST_ACK");
+    const command = await run("trace", ["--", "sh", "-c", "echo is $LEAK"], { env });
+    expect(command.stderr).toContain("is true");
+  });
+
+  it("keeps one recording in a folder, not parts of two; of a command that opened nothing there is no zero", async () => {
+    const folder = mkdtempSync(join(scratch, "again-"));
+    await traced("--save", folder);
+    expect(readdirSync(folder)).toContain("strace-server.txt");
+    const { zero } = lastJson(await run("trace", ["--json", "--save", folder, "--", "true"])) as {
+      zero: string | null;
+    };
+    expect(zero).toBeNull();
+    expect(readdirSync(folder).filter((name) => name.startsWith("strace"))).toEqual([
+      "strace-command.txt",
+    ]);
+  });
+
+  it("says who traces a process already", async () => {
+    const server = await startServer();
+    const other = start("trace", ["--pid", `${server.pid}`, "--for-ms", "30000"]);
+    const tracer = await until(
+      () => tracerOf(server.pid),
+      (pid) => pid > 0,
+    );
+    const { code, stderr } = await run("trace", ["--pid", `${server.pid}`]);
+    expect({ code, stderr }).toEqual({
+      code: 2,
+      stderr: expect.stringContaining(
+        `process ${server.pid} is traced by process ${tracer} already`,
+      ) as string,
+    });
+    other.child.kill("SIGINT");
+    await other.finished;
+  });
+
   it("compares one connection with 23, and counts the calls of both sides", async () => {
     const { conversations, workloads, checks } = await traced("--connections", "23");
     expect(checks.map(({ text }) => text).join("\n")).toContain("one clock");

@@ -54,6 +54,11 @@ describe("processTrouble", () => {
     expect(processTrouble(4711, gone)).toMatchObject({ message });
     expect(signals.mock.calls).toEqual([[4711, 0]]);
   });
+
+  it("does not call a process of the same user somebody else's", () => {
+    const refused = Object.assign(new Error("permission denied"), { code: "EACCES" });
+    expect((processTrouble(process.pid, refused) as Error).message).toContain("may do more than");
+  });
 });
 
 describe("processStatus", () => {

@@ -127,9 +127,34 @@ export function signalled(pid: number, signal: NodeJS.Signals): void {
 export function processTrouble(pid: number, error: unknown): unknown {
   const { code } = error as NodeJS.ErrnoException;
   if (code === "ENOENT" && !isHidden(pid)) return new NeedsError(`there is no process ${pid}`);
+  if (code === "EACCES" && isOurs(pid))
+    return new NeedsError(
+      `process ${pid} may do more than this shell; a shell that has joined a sandbox looks from its first one`,
+    );
   if (code === "EACCES" || code === "ENOENT")
     return new NeedsError(`process ${pid} belongs to somebody else; try as root, or as its user`);
   return error;
+}
+
+/** A process of the same user may be closed to us all the same: one with capabilities that we lack. Source: ptrace(2), access mode checking. */
+function isOurs(pid: number): boolean {
+  try {
+    const uids = /^Uid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"));
+    return Number(uids?.[1]) === process.getuid?.();
+  } catch {
+    return false; // Gone, or hidden.
+  }
+}
+
+/** Who traces a process with ptrace(2), of which there can be only one; undefined when nobody does, or it is gone. */
+export function tracerOf(pid: number): number | undefined {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, "latin1");
+    const tracer = Number(/^TracerPid:\s+(\d+)/m.exec(status)?.[1]);
+    return tracer > 0 ? tracer : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Where /proc is mounted with hidepid a process of somebody else has no folder in it, but no signal may be sent to it either. */

@@ -11,7 +11,7 @@ export function traceJson(analysis: Analysis): string {
     version: 1,
     scenario: scenario ?? null,
     programs: recording.traced.map(({ role, command, exitCode }) => ({ role, command, exitCode })),
-    zero: new Date(Number(zeroNs / 1_000_000n)).toISOString(),
+    zero: timeline === undefined ? null : new Date(Number(zeroNs / 1_000_000n)).toISOString(),
     conversations: conversations.map(({ protocol, client, server, packets }) => ({
       ...{ protocol, client, server },
       packets: packets.length,

@@ -1,8 +1,8 @@
 /** save: the raw material of a recording as files, for other tools. */
-import { accessSync, constants, mkdirSync, writeFileSync } from "node:fs";
+import { accessSync, constants, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { NeedsError } from "../kernel/errors.ts";
-import type { Recording } from "./order.ts";
+import type { Recording, Traced } from "./order.ts";
 
 /** Makes the folder when it is not there. @throws NeedsError when that cannot be done, or it may not be written to. */
 export function prepareFolder(folder: string): void {
@@ -22,7 +22,12 @@ function unusable(folder: string, error: unknown): NeedsError {
   return new NeedsError(`cannot write to ${folder}: ${(error as Error).message}`);
 }
 
-/** Writes into a folder. Returns the names of the files. */
+const ROLES: readonly Traced["role"][] = ["server", "client", "command", "process"];
+
+/** Every name that a recording may have a file under. */
+const OURS = [...ROLES.map((role) => `strace-${role}.txt`), "capture.pcap", "trace.json"];
+
+/** Writes into a folder, from which the files of an earlier recording go: two mixed would be evidence of nothing. Returns the names of the files. */
 export function saveRecording(
   recording: Recording,
   folder: string,
@@ -35,6 +40,7 @@ export function saveRecording(
       : [["capture.pcap", Buffer.from(recording.pcap, "base64")] as const]),
     ["trace.json", `${json}\n`],
   ];
+  for (const name of OURS) rmSync(join(folder, name), { force: true });
   for (const [name, content] of files) writeFileSync(join(folder, name), content);
   return files.map(([name]) => name);
 }

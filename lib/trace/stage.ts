@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { Socket } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
 import { NeedsError } from "../kernel/errors.ts";
-import { diesWithParent, processTrouble } from "../kernel/process.ts";
+import { diesWithParent, processTrouble, tracerOf } from "../kernel/process.ts";
 import { enterSandbox, wayIntoNetwork } from "../kernel/sandbox.ts";
 import { writeSysctl } from "../kernel/sysctl.ts";
 import { hasTool } from "../kernel/tools.ts";
@@ -134,6 +134,11 @@ async function traceCommand(order: OrderOf<"command">): Promise<Recording> {
 
 async function attach({ pid, forMs }: OrderOf<"attach">): Promise<Recording> {
   const through = await wayTo(pid);
+  const tracer = tracerOf(pid);
+  if (tracer !== undefined)
+    throw new NeedsError(
+      `process ${pid} is traced by process ${tracer} already, and there can be only one`,
+    );
   const capture = await startTcpdump("any", through);
   // strace asks the kernel for the names of sockets, and that knows those of strace's own network.
   const tracing = startStrace({ role: "process", shown: `pid ${pid}`, pid, through });
