@@ -5,6 +5,7 @@
  * loopback, unless they run inside a sandbox, from which nothing leads out, or are told to with --allow-remote.
  */
 import { lookup } from "node:dns/promises";
+import { SocketAddress } from "node:net";
 import { UsageError } from "./main.ts";
 
 /** How fast connections may be opened to a remote address that was explicitly allowed. */
@@ -25,7 +26,8 @@ export type TargetRules = {
  * Throws UsageError for an address that is not allowed, ENOTFOUND and the like for a name that does not resolve.
  */
 export async function resolveTarget(host: string, rules: TargetRules): Promise<Target> {
-  const { address } = await lookup(host, { order: "ipv4first" });
+  const found = await lookup(host, { order: "ipv4first" });
+  const address = found.family === 6 ? canonical(found.address) : found.address;
   const isRemote = !rules.isLoopback(address) && !rules.isInSandbox;
   if (isRemote && !rules.allowRemote)
     throw new UsageError(
@@ -33,4 +35,11 @@ export async function resolveTarget(host: string, rules: TargetRules): Promise<T
         `${REMOTE_RATE_PER_SECOND} connections per second. Ask whoever owns it first`,
     );
   return { address, isRemote };
+}
+
+/** An IPv6 address has many spellings, and the kernel's tables one, that of inet_ntop(3): `::1` for `0:0:0:0:0:0:0:1`. A zone (`%eth0`) stays. */
+function canonical(address: string): string {
+  const [plain = "", ...zone] = address.split("%");
+  const socketAddress = new SocketAddress({ address: plain, family: "ipv6" });
+  return [socketAddress.address, ...zone].join("%");
 }

@@ -16,6 +16,11 @@ describe("ports that connect() will not choose", () => {
     expect([...takenPorts(records, "127.0.0.1", 8080)]).toEqual([22, 40_001, 40_002, 40_003]);
   });
 
+  it("are those of an address with a zone, which the table does not show", () => {
+    const table = parseSs(`tcp ESTAB 0 0 [fe80::1]:40002 [fe80::2]:8080\n`);
+    expect([...takenPorts(table.records, "fe80::2%eth0", 8080)]).toEqual([40_002]);
+  });
+
   it("are not those in TIME_WAIT where tcp_tw_reuse gives them back", () => {
     expect([...takenPorts(records, "127.0.0.1", 8080, "come back")]).toEqual([22, 40_001, 40_002]);
   });

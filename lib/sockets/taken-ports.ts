@@ -1,4 +1,5 @@
 /** taken-ports: which local ports connect() will not choose for a destination. */
+import { plainAddress } from "./identity.ts";
 import type { SocketRecord } from "./record.ts";
 
 /**
@@ -22,7 +23,7 @@ export function takenPorts(
   return taken;
 }
 
-/** An IPv4 address may appear mapped into IPv6, `::ffff:127.0.0.1`. */
+/** An IPv4 address may appear mapped into IPv6, `::ffff:127.0.0.1`. A zone (`%eth0`) does not appear in /proc. */
 function sameAddress(shown: string, address: string): boolean {
-  return shown.replace(/^::ffff:/i, "") === address.replace(/^::ffff:/i, "");
+  return plainAddress(shown) === plainAddress(address.replace(/%.*/, ""));
 }
