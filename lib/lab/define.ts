@@ -17,7 +17,7 @@ export type Tag = keyof typeof TAGS;
 
 /**
  * A whole number that a user may change: its default, its meaning, unit included, and what it may be: a range, and what it has to be a
- * multiple of. Else 1 to 100,000.
+ * multiple of. Else 1 to 500: both ends of so many connections fit into the usual limit of 1,024 descriptors.
  */
 export type Param = readonly [
   fallback: number,

@@ -13,7 +13,7 @@ export type Parameter = {
   readonly multipleOf: number;
 };
 
-const ANY = [1, 100_000] as const;
+const ANY = [1, 500] as const;
 
 /** The parameters of these labs, each name once; without those of which no value suits all of them. */
 export function parametersOf(labs: readonly Lab[]): readonly Parameter[] {

@@ -59,7 +59,8 @@ async function withPool(
   const { clients, idleLimitMs } = params;
   await withSockets(async (own) => {
     const timeout = idleLimitMs === undefined ? {} : { timeout: idleLimitMs };
-    const agent = new Agent({ keepAlive: true, maxSockets: clients, ...timeout });
+    const size = { maxSockets: clients, maxFreeSockets: clients };
+    const agent = new Agent({ keepAlive: true, ...size, ...timeout });
     try {
       const server = await answering(own);
       await requests(agent, server.port, clients);
