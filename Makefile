@@ -26,7 +26,7 @@ $(INSTALLED): package-lock.json package.json
 	npm ci --no-audit --no-fund
 	touch $@
 
-$(BUILT): $(INSTALLED) tsconfig.json tsconfig.build.json $(SOURCES)
+$(BUILT): $(INSTALLED) tsconfig.json tsconfig.build.json $(SOURCES) $(sort $(dir $(SOURCES)))
 	rm -rf dist
 	$(BIN)/tsc -p tsconfig.build.json
 	chmod +x dist/cmd/*.js

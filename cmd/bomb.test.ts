@@ -4,6 +4,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { ephemeralPorts } from "../lib/kernel/ports.ts";
 import { readProcNet } from "../lib/sockets/capture.ts";
 import { listenerView } from "../lib/sockets/listener.ts";
+import { ELSEWHERE, REFUSED } from "../lib/testing/elsewhere.ts";
 import {
   DIST,
   freePort,
@@ -246,5 +247,15 @@ describe("bomb", () => {
     const { code, stderr } = await run("bomb", ["--host", "192.0.2.1"], { env });
     expect(code).toBe(2);
     expect(stderr).toContain("not a loopback address");
+  });
+
+  it("makes at most 100 attempts per second at an address that is not loopback, whatever --rate says", async () => {
+    const target = ["--host", REFUSED, "--port", "80", "--allow-remote"];
+    for (const rate of ["0", "5000"]) {
+      const flags = [...target, "--keep-going", "--count", "51", "--rate", rate, "--json"];
+      const { failures, durationMs } = lastJson(await run("bomb", flags, { through: ELSEWHERE }));
+      expect(failures).toMatchObject({ ECONNREFUSED: { count: 51 } });
+      expect(durationMs).toBeGreaterThan(490);
+    }
   });
 });

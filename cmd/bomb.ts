@@ -9,7 +9,7 @@
  */
 import { choice, flag, integer, milliseconds, toggle, words } from "../lib/cli/flags.ts";
 import { command, main, UsageError } from "../lib/cli/main.ts";
-import { REMOTE_RATE_PER_SECOND, resolveTarget } from "../lib/cli/target.ts";
+import { DEFAULT_PORTS, REMOTE_RATE_PER_SECOND, resolveTarget } from "../lib/cli/target.ts";
 import { isLoopback } from "../lib/kernel/ports.ts";
 import { isInSandbox } from "../lib/kernel/sandbox.ts";
 
@@ -17,7 +17,7 @@ const LINE_EVERY_MS = 100;
 
 const flags = {
   host: flag(words, "127.0.0.1", { about: "Server to bomb", metavar: "HOST", env: "HOST" }),
-  port: flag(integer(1, 65_535), 8080, {
+  port: flag(integer(1, 65_535), DEFAULT_PORTS.echo, {
     about: "Its port",
     metavar: "N",
     env: "PORT",

@@ -21,7 +21,13 @@ import {
 import type { Io } from "../lib/cli/io.ts";
 import { jsonFlags, loadFlags } from "../lib/cli/json-client-flags.ts";
 import { command, main, refuseFlags, UsageError } from "../lib/cli/main.ts";
-import { REMOTE_RATE_PER_SECOND, resolveTarget, type Target } from "../lib/cli/target.ts";
+import {
+  DEFAULT_PORTS,
+  DEFAULT_PORTS_TEXT,
+  REMOTE_RATE_PER_SECOND,
+  resolveTarget,
+  type Target,
+} from "../lib/cli/target.ts";
 import { isLoopback } from "../lib/kernel/ports.ts";
 import { isInSandbox } from "../lib/kernel/sandbox.ts";
 import type { Server } from "../lib/programs/json-client.ts";
@@ -46,7 +52,7 @@ const common = {
     metavar: "N",
     env: "PORT",
     alias: "p",
-    defaultText: "8080, json 9999",
+    defaultText: DEFAULT_PORTS_TEXT,
   }),
   "allow-remote": toggle({
     about: "Allow a server that is not on this machine",
@@ -141,7 +147,7 @@ function modeOf({ protocol }: Given, [word, another]: readonly string[]): Mode {
 }
 
 async function visitServer(values: Given, target: Target, io: Io): Promise<number> {
-  const { port = 8_080, connections = 1 } = values;
+  const { port = DEFAULT_PORTS.echo, connections = 1 } = values;
   if (!values.json)
     io.err(
       `client: ${connections} to ${target.address}:${port}, then ${values.leave}. Ctrl-C to stop.`,
@@ -171,7 +177,7 @@ function serverOf(values: Given, { address }: Target): Server {
     throw new UsageError("--tls-cert and --tls-key need each other");
   return {
     host: address,
-    port: values.port ?? 9_999,
+    port: values.port ?? DEFAULT_PORTS.json,
     tls: values.tls || tlsCa !== undefined || tlsCert !== undefined,
     tlsCa,
     tlsCert,

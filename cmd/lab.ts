@@ -20,6 +20,7 @@ import {
 } from "../lib/cli/flags.ts";
 import type { Io } from "../lib/cli/io.ts";
 import { command, main, UsageError } from "../lib/cli/main.ts";
+import { ARM_KINDS } from "../lib/lab/define.ts";
 import type { Lab, LabResult } from "../lib/lab/index.ts";
 import type { Parameter } from "../lib/lab/parameters.ts";
 
@@ -31,8 +32,8 @@ const WITHOUT =
 
 const runFlags = {
   all: toggle({ about: "Run every lab" }),
-  arm: flag(choice("all", "broken", "control", "fixed", "myth"), "all", {
-    about: "Only arms of this kind: broken, control, fixed, myth",
+  arm: flag(choice("all", ...ARM_KINDS), "all", {
+    about: `Only arms of this kind: ${ARM_KINDS.join(", ")}`,
     metavar: "KIND",
   }),
   here: toggle({ about: "No private network: use this machine's, change nothing, show less" }),
@@ -128,6 +129,7 @@ const run = command({
       throw new UsageError("lab run needs names of labs, tags, or --all; lab list shows them");
     if (words.length > 0 && values.all)
       throw new UsageError("--all runs every lab: it takes no names; see --help");
+    refuseIdle(values);
     return runThem(values, io, values.all ? [] : words, params as Record<string, number>);
   },
 });
@@ -160,6 +162,16 @@ const shell = command({
 async function load(words: readonly string[]): Promise<readonly Lab[]> {
   const { chooseLabs, loadLabs } = await import("../lib/lab/load.ts");
   return words.length > 0 ? chooseLabs(words) : loadLabs();
+}
+
+/** A flag that would have no effect is a mistake of its user's. */
+function refuseIdle({ format, json, story, jobs, repeat }: Values<typeof runFlags>): void {
+  if (json && format !== "text" && format !== "json")
+    throw new UsageError(`--json and --format ${format} exclude each other`);
+  if (story && (json || format !== "text" || jobs > 1 || repeat > 1))
+    throw new UsageError(
+      "--story is text of one run after the other: it takes no --json, --format, --jobs, --repeat",
+    );
 }
 
 async function runThem(

@@ -21,12 +21,12 @@ import {
 } from "../lib/cli/flags.ts";
 import type { Io } from "../lib/cli/io.ts";
 import { command, main, refuseFlags, UsageError } from "../lib/cli/main.ts";
+import { DEFAULT_PORTS, DEFAULT_PORTS_TEXT } from "../lib/cli/target.ts";
 import type { ServeJsonOptions } from "../lib/programs/json-server.ts";
 import type { ServerStatus, Serving } from "../lib/programs/server.ts";
 import { BEHAVIOURS, type Behaviour } from "../lib/protocol/echo-server.ts";
 
 const behaviours = Object.keys(BEHAVIOURS) as Behaviour[];
-const DEFAULT_PORTS = { echo: 8_080, json: 9_999 } as const;
 
 const common = {
   protocol: flag(choice("echo", "json"), "echo", {
@@ -39,7 +39,7 @@ const common = {
     metavar: "N",
     env: "PORT",
     alias: "p",
-    defaultText: "8080, json 9999",
+    defaultText: DEFAULT_PORTS_TEXT,
   }),
   backlog: flag(integer(1, 65_535), 511, {
     about: "Length of the accept queue, less one",
@@ -138,6 +138,8 @@ await main(
     run: (values, io) => {
       const isJson = values.protocol === "json";
       refuseFlags(isJson ? echo : json, values, `--protocol ${values.protocol}`);
+      if (values["block-after"] === 0)
+        refuseFlags({ "block-ms": echo["block-ms"] }, values, "--block-after 0");
       return isJson ? serveMessages(values, io) : serveEcho(values, io);
     },
   }),

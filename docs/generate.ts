@@ -5,9 +5,9 @@
  * named, and keeps what it printed, for the pages.
  */
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { release } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, parse } from "node:path";
 import { format } from "prettier";
 import type { Lab } from "../lib/lab/define.ts";
 import { loadLabs } from "../lib/lab/load.ts";
@@ -194,6 +194,10 @@ const [, , task, ...named] = process.argv;
 if (task === "--record")
   record(labs.filter(({ name }) => named.length === 0 || named.includes(name)));
 if (task === "--record-claims") await recordClaims(named);
+const unrecorded = labs.filter((lab) => !existsSync(recordOf(lab)));
+for (const { name } of unrecorded)
+  process.stderr.write(`lab ${name} has no recorded run: make docs-record NAME=${name}\n`);
+if (unrecorded.length > 0) process.exit(1);
 const readme = join(ROOT, "README.md");
 /** Pages of which only what stands between markers has its home in code. */
 const WITH_MARKERS = [
@@ -225,8 +229,19 @@ const formatted = await Promise.all(
 const stale = formatted.filter(
   ([path, text]) => !existsSync(path) || readFileSync(path, "utf8") !== text,
 );
+/** Pages and recordings of labs that are gone, or have another name now. */
+const orphans = ["docs/labs", "docs/labs/runs"].flatMap((folder) =>
+  readdirSync(join(ROOT, folder))
+    .filter(
+      (file) => /\.(md|txt)$/.test(file) && !labs.some(({ name }) => name === parse(file).name),
+    )
+    .map((file) => join(ROOT, folder, file)),
+);
 if (task === "--check") {
-  for (const [path] of stale)
+  for (const path of [...stale.map(([path]) => path), ...orphans])
     process.stderr.write(`stale: ${path.slice(ROOT.length + 1)}: make docs\n`);
-  process.exitCode = stale.length > 0 ? 1 : 0;
-} else for (const [path, text] of stale) write(path, text);
+  process.exitCode = stale.length + orphans.length > 0 ? 1 : 0;
+} else {
+  for (const [path, text] of stale) write(path, text);
+  for (const path of orphans) rmSync(path);
+}

@@ -79,7 +79,5 @@ export function reuseBy(parameters: ReuseParameters, address: string): TimeWaitR
 
 /** Is this an address of 127.0.0.0/8, ::1, or an IPv4-mapped form of the former? */
 export function isLoopback(address: string): boolean {
-  return (
-    /^(::ffff:)?127\.\d+\.\d+\.\d+$/i.test(address) || address === "::1" || address === "localhost"
-  );
+  return /^(::ffff:)?127\.\d+\.\d+\.\d+$/i.test(address) || address === "::1";
 }

@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -54,4 +54,23 @@ describe("docs/adding-a-lab.md", () => {
       );
     },
   );
+
+  it("fails in an arm that leaves a prediction unmeasured", { timeout }, (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const built = join(checkout, "dist/lib/labs/refused.js");
+    const text = readFileSync(built, "utf8").replace("answered.measured(seen.echoes);", "");
+    writeFileSync(built, text);
+    const args = [
+      join(checkout, "dist/cmd/lab.js"),
+      "run",
+      "refused",
+      "--arm",
+      "control",
+      "--json",
+    ];
+    const { status, stdout } = spawnSync(process.execPath, args, { encoding: "utf8" });
+    const [result] = JSON.parse(stdout) as LabResult[];
+    expect(status).toBe(1);
+    expect(result?.arms[0]?.reason).toBe("predicted but not measured: clients answered");
+  });
 });

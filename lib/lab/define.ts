@@ -74,8 +74,8 @@ export type LabDefinition<P extends Params> = {
   readonly arms: {
     readonly broken: Arm<P>;
     readonly control: Arm<P>;
-    readonly fixed: readonly Arm<P>[];
-    readonly myth?: readonly Arm<P>[];
+    readonly fixed: readonly [Arm<P>, ...Arm<P>[]];
+    readonly myth: readonly [Arm<P>, ...Arm<P>[]];
   };
 };
 
@@ -97,7 +97,7 @@ export function mainArms(lab: Lab): Lab["arms"] {
 
 /** Makes a lab; the default export of its file. */
 export function defineLab<const P extends Params>(definition: LabDefinition<P>): Lab {
-  const { broken, control, fixed, myth = [] } = definition.arms;
+  const { broken, control, fixed, myth } = definition.arms;
   const arms = [
     { kind: "broken" as const, ...broken },
     { kind: "control" as const, ...control },

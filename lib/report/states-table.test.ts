@@ -78,6 +78,7 @@ describe("statesTable", () => {
       { ...view, before: { ...counts, TIME_WAIT: 10, LISTEN: 0, ESTABLISHED: 14 } },
       { color: false },
     );
+    expect(text).toMatch(/^STATE +COUNT +CHANGE +MEANING$/m);
     expect(text).toMatch(/ESTABLISHED +16 +\+2 /);
     expect(text).toMatch(/TIME_WAIT +3 +-7 /);
     expect(text).toMatch(/LISTEN +0 +waits/);
