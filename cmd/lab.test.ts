@@ -92,6 +92,8 @@ describe("lab list and explain", () => {
     [["run", "reset-close", "--kib", "1"], "--kib: expected a whole number from 128 to 1024"],
     [["run", "multiplex", "--limit", "63"], "expected a whole number from 64 to 4096"],
     [["run", "fd-leak", "--limit", "30"], "expected a whole number from 64 to 256"],
+    [["run", "ulimit", "--format", "tap", "--json"], "--json and --format tap exclude each other"],
+    [["run", "ulimit", "--story", "--jobs", "2"], "it takes no --json, --format, --jobs"],
     [["run", "ownerless-close-wait", "--clients", "513"], "expected a whole number from 1 to 512"],
     [["run", "inherited-listener", "--clients", "1"], "expected a whole number from 17 to 128"],
     [["run", "message-boundaries", "--messages", "1"], "expected a whole number from 2 to 500"],

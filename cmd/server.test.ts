@@ -248,6 +248,7 @@ describe("server", () => {
     [["--port"], "port"],
     [["hello"], "takes no words"],
     [["--leak", "--behave", "reset"], "exclude each other"],
+    [["--block-ms", "100"], "--block-ms has no meaning with --block-after 0"],
   ])("refuses %j with exit code 2 and says why", async (flags, reason) => {
     const { code, stdout, stderr } = await run("server", flags);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
