@@ -1,11 +1,25 @@
 import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
 import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { freeDescriptors } from "../lib/kernel/process.ts";
+import { hasTool } from "../lib/kernel/tools.ts";
 import { readProcNet } from "../lib/sockets/capture.ts";
 import { listenerView } from "../lib/sockets/listener.ts";
-import { killAll, lastJson, run, start, startServer, until } from "../lib/testing/programs.ts";
+import {
+  DIST,
+  freePort,
+  killAll,
+  lastJson,
+  run,
+  start,
+  startServer,
+  until,
+} from "../lib/testing/programs.ts";
 import { resetsFromNow } from "../lib/testing/resets.ts";
+import { terminal } from "../lib/testing/terminal.ts";
 
 const sockets: Socket[] = [];
 afterEach(() => {
@@ -221,8 +235,17 @@ describe("server", () => {
     const { code, stderr } = await run("server", ["--port", `${server.port}`]);
     expect(code).toBe(2);
     expect(stderr).toContain("EADDRINUSE");
-    expect(stderr).toContain("states --by process");
+    expect(stderr).toContain("ss -tlnp");
   });
+
+  it.each(["echo", "json"])(
+    "says what next when no interface has its address (%s)",
+    async (name) => {
+      const { code, stderr } = await run("server", ["--protocol", name, "--host", "192.0.2.1"]);
+      expect(code).toBe(2);
+      expect(stderr).toMatch(/EADDRNOTAVAIL[^]*No interface here has that address: ip address/);
+    },
+  );
 
   it("ends with 130 at Ctrl-C, closes its connections and prints its summary", async () => {
     const server = await startServer();
@@ -311,5 +334,30 @@ describe("server", () => {
     await first.finished;
     const second = start("server", ["--port", `${first.port}`]);
     await until(second.stderr, (text) => text.includes("listening"));
+  });
+});
+
+describe.skipIf(!hasTool("tmux"))("server, at a terminal", () => {
+  it("leaves the line to whoever types while it runs in the background, and shows its status in front", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "server-test-"));
+    const desk = terminal(join(folder, "tmux"), "sh -i");
+    const port = await freePort();
+    const enter = (line: string): void => {
+      desk.type(line);
+      desk.keys("Enter");
+    };
+    try {
+      const server = `${process.execPath} ${DIST}/cmd/server.js --status-interval-ms 10 --port ${port}`;
+      enter(`${server} &`);
+      await until(desk.screen, (text) => text.includes("server: listening"));
+      enter(`${process.execPath} ${DIST}/cmd/client.js --port ${port} --connections 23`);
+      const typed = await until(desk.screen, (text) => text.includes("connected 23 of 23"));
+      expect(typed).not.toContain("accepted");
+      enter("fg");
+      await until(desk.screen, (text) => text.includes("accepted 23  open 0"));
+    } finally {
+      desk.kill();
+      rmSync(folder, { recursive: true });
+    }
   });
 });

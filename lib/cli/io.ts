@@ -2,8 +2,10 @@
  * io: the one place that touches stdout, stderr and signals.
  *
  * Data goes to stdout, talk to stderr. A live line repaints itself on a terminal; elsewhere it becomes a line of
- * its own, at most once per second and only when it has changed. The first Ctrl-C aborts `signal` so that a command can sum up; a second one ends it on the spot.
+ * its own, at most once per second and only when it has changed; in the background (`server &`), where it would be painted over what is
+ * being typed, it is not shown. The first Ctrl-C aborts `signal` so that a command can sum up; a second one ends it on the spot.
  */
+import { readFileSync } from "node:fs";
 import type { WriteStream } from "node:tty";
 
 /** What a command may use to talk to its user. */
@@ -98,6 +100,7 @@ function liveText(stream: WriteStream): LiveText {
 function repaintedText(stream: WriteStream): LiveText {
   let shownLines = 0;
   const clear = (): void => {
+    if (!isInForeground()) shownLines = 0;
     if (shownLines === 0) return;
     const up = shownLines > 1 ? `\u001B[${shownLines - 1}A` : "";
     shownLines = 0;
@@ -108,10 +111,22 @@ function repaintedText(stream: WriteStream): LiveText {
     show: (text) => {
       const lines = text.split("\n").map((line) => cut(line, stream.columns || 80));
       clear();
+      if (!isInForeground()) return;
       shownLines = lines.length;
       stream.write(lines.join("\n"));
     },
   };
+}
+
+/** Does the terminal belong to our process group? Source: tcgetpgrp(3); pgrp and tpgid in proc_pid_stat(5). */
+function isInForeground(): boolean {
+  try {
+    const stat = readFileSync("/proc/self/stat", "latin1");
+    const [, , group, , , foreground] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return foreground === "-1" || group === foreground;
+  } catch {
+    return true; // Not Linux.
+  }
 }
 
 /** A line that wraps cannot be repainted, so it is cut; escape sequences take no width. */
