@@ -125,6 +125,7 @@ describe("client interactive, from a pipe", () => {
     const nobody = await said(port, []);
     expect(nobody.code).toBe(2);
     expect(nobody.stderr).toContain(`connect ECONNREFUSED 127.0.0.1:${port}`);
+    expect(nobody.stderr).toContain('Start a server: make server ARGS="--protocol json"');
     const server = await serve([], 0, { AUTH_TOKEN: "right" });
     const token = join(folder, "token");
     writeFileSync(token, "wrong\n");

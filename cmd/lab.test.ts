@@ -508,6 +508,19 @@ describe("lab shell", () => {
     },
   );
 
+  it("tells a shell that has joined when the sandbox has ended, and it is outside again", async (test) => {
+    test.skip(cannotOpen() !== undefined, cannotOpen());
+    const words = ["shell", "--", "sh", "-c", "echo here; exec sleep 60"];
+    const first = start("lab", words);
+    await until(first.stdout, (text) => text === "here\n");
+    const second = start("lab", words);
+    await until(second.stdout, (text) => text === "here\n");
+    first.child.kill("SIGTERM");
+    expect((await second.finished).stderr).toContain("the sandbox has ended; this is outside");
+    const alone = await run("lab", ["shell", "--", "true"]);
+    expect(alone.stderr).not.toContain("outside");
+  });
+
   it("is joined by a second call, so that server and bomb meet; the bomb fills all 1,000 ports", async (test) => {
     test.skip(cannotOpen() !== undefined, cannotOpen());
     const server = start("lab", ["shell", "--", process.execPath, "dist/cmd/server.js"]);

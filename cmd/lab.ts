@@ -214,7 +214,9 @@ async function runThem(
     io.out(report.summaryTable(results, paint));
     io.out(report.residueLine(results, after.size, changedParameters(before, after)));
     if (values.short)
-      io.out("Further fixes of each: make lab NAME=..., or make labs for everything.");
+      io.out(
+        "Further fixes of each: make lab NAME=..., or make labs for everything\n(installed by npm: tcp-failure-lab run).",
+      );
   } else io.out(report.formatted(results, format));
   if (results.some((result) => result.verdict === "failed")) return 1;
   return saidIfAllSkipped(results, io) ? 2 : 0;

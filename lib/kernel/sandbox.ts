@@ -19,7 +19,7 @@ export type Rung = "user-namespace" | "root-namespace" | "here";
 
 /** What each rung means, for the user. */
 export const RUNGS: Readonly<Record<Rung, string>> = {
-  "user-namespace": "a private network (user namespace, no root needed)",
+  "user-namespace": "a private network (user namespace, no root)",
   "root-namespace": "a private network (as root; user namespaces are off)",
   here: "this machine's own network, where others count too",
 };

@@ -39,13 +39,19 @@ export async function enterShell(
   const argv = ["env", `PATH=${path}`, ...(words.length > 0 ? words : [userShell()])];
   const existing = isAlone ? undefined : findShell();
   if (existing !== undefined) {
-    terminal.err("lab shell: joining the sandbox that is open. It ends with its first shell.");
-    return attached(joinCommand(existing, argv), terminal);
+    terminal.err(
+      "lab shell: joining the sandbox that is open. It ends with its first shell.\n" +
+        "Parameters, tcpdump and a look into processes: only there.",
+    );
+    const code = await attached(joinCommand(existing, argv), terminal);
+    if (findShell() !== existing)
+      terminal.err("lab shell: the sandbox has ended; this is outside of it again.");
+    return code;
   }
   const rung = await findRung();
   terminal.err(`lab shell: ${RUNGS[rung]}: 1,000 ports, tcp_tw_reuse=0.`);
   if (!isAlone)
-    terminal.err("make shell in further terminals joins it. exit ends it, and all in it.");
+    terminal.err("The same command in further terminals joins it. exit ends it, and all in it.");
   const mark = isAlone ? "--alone" : SHELL_MARK;
   const command = sandboxCommand(rung, [...partCommand("shell-main"), mark, ...argv]);
   return attached(command, terminal);

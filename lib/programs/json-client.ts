@@ -69,6 +69,8 @@ export async function connectedClient(options: ConnectOptions): Promise<JsonClie
 /** What the server, or TLS, says against us is no defect of ours. It has a code; an error without one comes back as it is. */
 export function told(error: NodeJS.ErrnoException, { host, port }: ConnectOptions): Error {
   const { code, message } = error;
+  if (code === "ECONNREFUSED")
+    error.message += `\n  Nobody listens there. Start a server: make server ARGS="--protocol json" (installed by npm: tcp-server --protocol json)`;
   if (code === undefined || error instanceof NeedsError || /^(E[A-Z0-9]+$|EAI_)/.test(code))
     return error;
   return new NeedsError(`${host}:${port}: ${message} (${code})`, { cause: error });

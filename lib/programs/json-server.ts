@@ -12,6 +12,7 @@ import {
   type JsonServerOptions,
 } from "../protocol/json/server.ts";
 import { keepYoungGenerationSmall } from "./heap.ts";
+import { listenTrouble } from "./listen-trouble.ts";
 
 /** Where and how to serve; files are in PEM. */
 export type ServeJsonOptions = Omit<JsonServerOptions, "tls" | "authToken"> & {
@@ -64,7 +65,9 @@ export async function serveJson(options: ServeJsonOptions): Promise<ServingJson>
           },
         }),
   } as JsonServerOptions);
-  const address = await server.listen({ host, port, backlog });
+  const address = await server.listen({ host, port, backlog }).catch((error: unknown) => {
+    throw listenTrouble(error as NodeJS.ErrnoException, port);
+  });
   const metrics = metricsPort === undefined ? undefined : await serveMetrics(server, metricsPort);
   return {
     server,

@@ -9,6 +9,7 @@ import {
 } from "../protocol/echo-server.ts";
 import { procListenerView } from "../sockets/listener.ts";
 import { keepYoungGenerationSmall } from "./heap.ts";
+import { listenTrouble } from "./listen-trouble.ts";
 
 /** Where and how to serve. */
 export type ServeOptions = EchoServerOptions & {
@@ -89,11 +90,7 @@ function listen(
   { host, port, backlog }: ServeOptions,
 ): Promise<AddressInfo> {
   return new Promise((resolve, reject) => {
-    server.once("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "EADDRINUSE")
-        error.message += `\n  Who listens there: states --by process --port ${port}. Or take another port: --port N`;
-      reject(error);
-    });
+    server.once("error", (error) => reject(listenTrouble(error, port)));
     server.listen({ host, port, backlog }, () => resolve(server.address() as AddressInfo));
   });
 }

@@ -72,7 +72,7 @@ export function cannotExhaustText(predicted: Exhaustion): string | undefined {
       : `This is tcp_tw_reuse=${predicted.mode}, set by somebody, for any destination`;
   return (
     `${why}, so the classic demonstration does not fail here. ` +
-    "To see it fail: make lab NAME=time-wait-exhaustion, or make shell and the bomb in there."
+    "To see it fail: make lab NAME=time-wait-exhaustion, or make shell and the bomb in there (installed by npm: tcp-failure-lab run, tcp-failure-lab shell)."
   );
 }
 
@@ -101,7 +101,15 @@ export function bombReport(result: BombResult): string {
 /** What would puzzle the reader, with the counter of the kernel that accounts for it. */
 function explanations(result: BombResult): readonly string[] {
   if (result.failures["ECONNREFUSED"] !== undefined) return [NOBODY_LISTENS];
-  const explain = [moreThanPorts, heldByServer, passedOver, unfinished, cutOff, overflowed];
+  const explain = [
+    moreThanPorts,
+    heldByServer,
+    leftOpen,
+    passedOver,
+    unfinished,
+    cutOff,
+    overflowed,
+  ];
   const lines = explain.map((one) => one(result));
   return lines.filter((line) => line !== undefined);
 }
@@ -121,6 +129,13 @@ function moreThanPorts({ predicted, successes, failures, counters }: BombResult)
 function heldByServer({ failures, after: { clients } }: BombResult) {
   if (failures["EADDRNOTAVAIL"] === undefined || clients.FIN_WAIT2 <= clients.TIME_WAIT) return;
   return `${count(clients.FIN_WAIT2)} ports are in FIN_WAIT2, not in TIME_WAIT, for the server has not closed: tcp_tw_reuse does not give them back, the end of tcp_fin_timeout does`;
+}
+
+/** connect() succeeds when the kernel has done the handshake: what the server's program makes of it does not show here. */
+function leftOpen({ successes, after: { server } }: BombResult) {
+  const held = server.CLOSE_WAIT;
+  if (held * 10 < successes || held < 10) return;
+  return `the server has not closed ${count(held)} connections that we have closed (CLOSE_WAIT): it leaks them, or has not come to them yet. For connect() all is well as long as its kernel completes handshakes, accepted or not; what its program says is another matter`;
 }
 
 function passedOver({ failures }: BombResult) {

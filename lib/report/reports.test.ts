@@ -49,7 +49,7 @@ describe("server report", () => {
 
   it("puts its status on one line", () => {
     expect(statusLine(status)).toBe(
-      "127.0.0.1:8080  accepted 104  open 104  descriptors 128/128  CLOSE_WAIT 104  shed 196",
+      "127.0.0.1:8080  accepted 104  shed 196  CLOSE_WAIT 104  descriptors 128/128",
     );
   });
 
@@ -203,6 +203,15 @@ describe("bomb report", () => {
       "explained 1,000 ports are in FIN_WAIT2, not in TIME_WAIT, for the server has not closed",
     );
     expect(bombReport(result)).not.toContain("has not closed");
+  });
+
+  it("says that a success here is none to the server's program when that has not closed what we have", () => {
+    const left = (CLOSE_WAIT: number): string => {
+      const after = { clients: counts, server: { ...counts, CLOSE_WAIT } };
+      return bombReport({ ...result, failures: {}, after }).replaceAll(/\s+/g, " ");
+    };
+    expect(left(105)).toContain("the server has not closed 105 connections that we have");
+    expect(left(100)).not.toContain("the server has not"); // Less than a tenth: it is at it.
   });
 
   it("stays within 80 columns", () => {

@@ -3,17 +3,16 @@
 import { wrapped } from "./format.ts";
 import type { ServerStatus } from "../programs/server.ts";
 
-/** One line of at most 80 columns for an address of usual length. */
+/** One line of at most 80 columns for an address of usual length; where connections were shed, how many are open says little. */
 export function statusLine(status: ServerStatus): string {
-  const { address, accepted, open, descriptors, closeWait } = status;
+  const { address, accepted, open, descriptors, closeWait, shed, queued } = status;
   return [
     address,
     `accepted ${accepted}`,
-    `open ${open}`,
-    `descriptors ${descriptors.open}/${descriptors.limit}`,
+    shed > 0 ? `shed ${shed}` : `open ${open}`,
     `CLOSE_WAIT ${closeWait}`,
-    ...(status.queued > 0 ? [`queued ${status.queued}`] : []),
-    ...(status.shed > 0 ? [`shed ${status.shed}`] : []),
+    `descriptors ${descriptors.open}/${descriptors.limit}`,
+    ...(queued > 0 ? [`queued ${queued}`] : []),
   ].join("  ");
 }
 

@@ -5,7 +5,8 @@ import type { VisitsSummary } from "../protocol/visits.ts";
 import { ms, wrapped } from "./format.ts";
 
 /** What ECONNREFUSED means, and what next. */
-export const NOBODY_LISTENS = "nobody listens there. Start a server: make server";
+export const NOBODY_LISTENS =
+  "nobody listens there. Start a server: make server (installed by npm: tcp-server)";
 
 /** Lines such as `connected 23 of 23, echoes 23, left as planned 23`. */
 export function visitsReport(visits: VisitsSummary): string {
