@@ -245,6 +245,13 @@ describe("lab run", () => {
     expect(readFileSync("/proc/sys/net/ipv4/ip_local_port_range", "utf8")).toBe(before);
   });
 
+  it("skips under a hard limit too low for labs, and says so, instead of failing in claims", async () => {
+    const through = ["prlimit", "--nofile=128:128"];
+    const { code, stderr } = await run("lab", ["run", "fd-leak", "--arm", "broken"], { through });
+    expect(code).toBe(2);
+    expect(stderr).toContain("needs a hard limit of 1024 descriptors; here it is 128 (ulimit -Hn)");
+  });
+
   it("names a process that is left in an arm's network, and fails", async (test) => {
     test.skip(cannotSandbox !== undefined, cannotSandbox);
     test.skip(process.getuid?.() !== 0, "only root enters a network from outside");

@@ -3,6 +3,7 @@
  */
 import { writeSync } from "node:fs";
 import { NeedsError } from "../kernel/errors.ts";
+import { descriptorLimit } from "../kernel/process.ts";
 import { enterSandbox, networkNamespace, type Rung } from "../kernel/sandbox.ts";
 import { totalOf } from "../sockets/record.ts";
 import { Bench, SkipArm } from "./bench.ts";
@@ -19,6 +20,9 @@ export type ArmOrder = {
 
 const SAMPLE_EVERY_MS = 25;
 
+/** What labs may take for granted: the soft limit of nearly every login. */
+const USUAL_LIMIT = 1_024;
+
 /** Written at once: what was said before a crash is not lost. */
 function emit(event: ArmEvent): void {
   writeSync(1, `${JSON.stringify(event)}\n`);
@@ -27,6 +31,7 @@ function emit(event: ArmEvent): void {
 async function runArm(order: ArmOrder): Promise<void> {
   if (order.rung !== "here") await enterSandbox();
   emit({ event: "ready", netns: networkNamespace() });
+  needDescriptors();
   const arm = (await loadLab(order.lab)).arms[order.arm];
   if (arm === undefined) throw new Error(`lab ${order.lab} has no arm ${order.arm}`);
   const bench = new Bench(order.rung, emit);
@@ -39,6 +44,15 @@ async function runArm(order: ArmOrder): Promise<void> {
   }
   // Only now: an arm that broke off, or was skipped, has a reason of its own.
   bench.requireMeasured();
+}
+
+/** Node raises its soft limit to the hard one by itself; what cannot be raised is often what `ulimit -n` has left in a shell. */
+function needDescriptors(): void {
+  const { hard } = descriptorLimit();
+  if (hard < USUAL_LIMIT)
+    throw new NeedsError(
+      `needs a hard limit of ${USUAL_LIMIT} descriptors; here it is ${hard} (ulimit -Hn): a new shell has more again`,
+    );
 }
 
 /** Looks at the sockets now and then, never spending more than a twentieth of the time on it. */
