@@ -10,12 +10,14 @@ import { release } from "node:os";
 import { dirname, join, parse } from "node:path";
 import { format } from "prettier";
 import type { Lab } from "../lib/lab/define.ts";
-import { loadLabs } from "../lib/lab/load.ts";
-import { ERRNO_WORDS, errnoNumber, EXPLAINED, NETSTAT_WORDS } from "../lib/lab/symptoms.ts";
+import { grouped, loadLabs } from "../lib/lab/load.ts";
 import { withBenchmarks } from "./benchmarks-page.ts";
 import { claimsPage, recordClaims } from "./claims-page.ts";
 import { withExamples } from "./examples.ts";
+import { HINT } from "./hint.ts";
+import { labPage } from "./lab-page.ts";
 import { withProtocolTables } from "./protocol-tables.ts";
+import { symptomsPage } from "./symptoms-page.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const PROGRAMS = [
@@ -34,7 +36,6 @@ const PROGRAMS = [
   ["lab", ["demo"]],
   ["lab", ["shell"]],
 ] as const;
-const HINT = "<!-- Written by `make docs`; edit the source, not this file. -->";
 
 function program(name: string, args: readonly string[]): string {
   const path = join(ROOT, "dist/cmd", `${name}.js`);
@@ -57,6 +58,8 @@ function commandsPage(): string {
 
 const recordOf = (lab: Lab): string => join(ROOT, "docs/labs/runs", `${lab.name}.txt`);
 
+const runOf = (lab: Lab): string => readFileSync(recordOf(lab), "utf8");
+
 function record(labs: readonly Lab[]): void {
   for (const lab of labs) {
     const [kernel = ""] = /^\d+\.\d+/.exec(release()) ?? [];
@@ -68,116 +71,22 @@ function record(labs: readonly Lab[]): void {
   }
 }
 
-function labPage(lab: Lab): string {
-  const { story } = lab;
-  const list = (lines: readonly string[]): string => lines.map((line) => `- ${line}`).join("\n");
-  const arms = lab.arms.map(({ kind, about }) => `| ${kind} | ${about.replaceAll("|", "\\|")} |`);
-  const params = Object.entries(lab.params).map(
-    ([name, [value, about]]) => `| \`--${name}\` | ${value} | ${about} |`,
-  );
-  return (
-    [
-      `# ${lab.name}`,
-      HINT,
-      sentence(lab.summary),
-      `\`\`\`sh\nmake lab NAME=${lab.name}\n\`\`\``,
-      "## What you will see",
-      story.see,
-      "## Why",
-      story.why,
-      "## Arms",
-      ["| kind | what is different |", "| --- | --- |", ...arms].join("\n"),
-      "## A recorded run",
-      `\`\`\`text\n${readFileSync(recordOf(lab), "utf8").trimEnd()}\n\`\`\``,
-      "## How to recognise it on your own machine",
-      story.recognise
-        .map(([command, shows]) => `\`\`\`sh\n${command}\n\`\`\`\n\n${sentence(shows)}`)
-        .join("\n\n"),
-      "## How to fix it",
-      list(story.fix),
-      ...(story.needs === undefined
-        ? []
-        : [
-            "## What it needs",
-            "Where one of these is missing, the arms that use it are skipped, and say why; the others run.",
-            list(story.needs),
-          ]),
-      ...(params.length === 0
-        ? []
-        : [
-            "## Parameters",
-            `Flags of \`lab run ${lab.name}\`:`,
-            ["| flag | default | meaning |", "| --- | --- | --- |", ...params].join("\n"),
-          ]),
-      "## Seen in production",
-      list(story.reports.map(reportLink)),
-    ].join("\n\n") + "\n"
-  );
-}
-
-/** From what one sees to the labs that show it, and the pages that explain it. */
-function symptomsPage(labs: readonly Lab[]): string {
-  const shown = labs.flatMap(({ story }) => story.symptoms ?? []);
-  const known = [...new Set([...shown, ...EXPLAINED.keys()])].sort((a, b) =>
-    a.localeCompare(b, "en"),
-  );
-  const errnos = Object.entries(ERRNO_WORDS) as [keyof typeof ERRNO_WORDS, string][];
-  return [
-    "# By symptom",
-    HINT,
-    "What you see, and which lab shows how it comes about; or, where it cannot be shown safely, the page that [explains](explained.md) it. " +
-      'In a terminal: `node dist/cmd/lab.js explain "WHAT YOU SEE"`, with an errno, a counter, a state or a line of a log.',
-    "## What logs and netstat say",
-    "The same has several names. The last table below goes by those on the right.",
-    [
-      "| in a log | is |",
-      "| --- | --- |",
-      ...errnos.map(
-        ([errno, words]) => `| "${words}", errno ${errnoNumber(errno)} | \`${errno}\` |`,
-      ),
-    ].join("\n"),
-    [
-      "| `netstat -s` | is, for `nstat -asz` |",
-      "| --- | --- |",
-      ...Object.entries(NETSTAT_WORDS).map(([counter, words]) => `| ${words} | \`${counter}\` |`),
-    ].join("\n"),
-    "## What you see",
-    [
-      "| what you see | lab or page |",
-      "| --- | --- |",
-      ...known.map((symptom) => `| ${symptom} | ${whereTo(symptom, labs)} |`),
-    ].join("\n"),
-  ].join("\n\n");
-}
-
-/** The labs that show a symptom, and the page that explains it. Of several labs the summaries tell which it is. */
-function whereTo(symptom: string, labs: readonly Lab[]): string {
-  const showing = labs.filter(({ story }) => story.symptoms?.includes(symptom));
-  const page = EXPLAINED.get(symptom);
-  const isClear = showing.length < 2;
-  return [
-    ...showing.map(
-      ({ name, summary }) => `[${name}](labs/${name}.md)${isClear ? "" : `: ${summary}`}`,
-    ),
-    ...(page === undefined ? [] : [`[${page}](explained/${page}.md)`]),
-  ].join("<br>");
-}
-
-/** Code at the start of a text keeps its spelling: `accept4() = -1`, `bytes_received`, `rto:`. */
-function sentence(text: string): string {
-  const isCode = /^\S*[(_.:]/.test(text);
-  const first = text.charAt(0);
-  return `${isCode ? first : first.toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
-}
-
-function reportLink(report: string): string {
-  const [repository = "", number = ""] = report.split("#");
-  return `[${report}](https://github.com/${repository}/issues/${number})`;
+/** What a lab took when it was recorded, for its own table of results has it. */
+function seconds(lab: Lab): string {
+  const row = runOf(lab)
+    .split("\n")
+    .find((line) => /^\S+ +\d+ +\d+ of \d+ /.test(line));
+  return row?.split(" ").at(-1) ?? "";
 }
 
 function withLabTable(readme: string, labs: readonly Lab[]): string {
-  const rows = labs.map(({ name, summary }) => `| [${name}](docs/labs/${name}.md) | ${summary} |`);
-  const table = ["| lab | what breaks |", "| --- | --- |", ...rows].join("\n");
+  const rows = grouped(labs).flatMap(([tag, about, members]) => [
+    `| **${tag}** | ${about} | |`,
+    ...members.map(
+      (lab) => `| [${lab.name}](docs/labs/${lab.name}.md) | ${lab.summary} | ${seconds(lab)} |`,
+    ),
+  ]);
+  const table = ["| lab | what breaks | seconds |", "| --- | --- | --: |", ...rows].join("\n");
   return readme.replace(
     /(<!-- labs -->\n)[^]*?(\n<!-- \/labs -->)/,
     (_, open: string, close: string) => `${open}\n${table}\n${close}`,
@@ -210,7 +119,9 @@ const pages: readonly (readonly [path: string, text: string])[] = [
   [join(ROOT, "docs/reference/commands.md"), commandsPage()],
   [join(ROOT, "docs/symptoms.md"), symptomsPage(labs)],
   [join(ROOT, "docs/concepts/claims-checked.md"), claimsPage(HINT)],
-  ...labs.map((lab) => [join(ROOT, "docs/labs", `${lab.name}.md`), labPage(lab)] as const),
+  ...labs.map(
+    (lab) => [join(ROOT, "docs/labs", `${lab.name}.md`), labPage(lab, labs, runOf(lab))] as const,
+  ),
   [benchmarks, withBenchmarks(readFileSync(benchmarks, "utf8"))],
   [readme, withLabTable(readFileSync(readme, "utf8"), labs)],
   ...WITH_MARKERS.map((name) => {
