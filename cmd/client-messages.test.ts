@@ -14,6 +14,7 @@ import {
   startServer,
   until,
 } from "../lib/testing/programs.ts";
+import type { Handler } from "../lib/protocol/json/handlers.ts";
 import { createJsonServer } from "../lib/protocol/json/server.ts";
 import { framed, rawPeer } from "../lib/testing/raw-peer.ts";
 import { terminal, type Terminal } from "../lib/testing/terminal.ts";
@@ -296,10 +297,20 @@ describe("client --protocol json, the demo", () => {
   );
 
   it("says with 1 what a server does that is not as documented", async () => {
-    const server = await serve(["--max-frame-bytes", "2000"]);
-    const { code, stdout } = await run("client", ["demo", "--port", `${server.port}`, "--json"]);
+    const nobody: Handler = () => ({ type: "stats_response", connected_clients: 0 });
+    const server = createJsonServer({ handlers: { get_stats: nobody } });
+    const { port } = await server.listen({ port: 0 });
+    const { code, stdout } = await run("client", ["demo", "--port", `${port}`, "--json"]);
+    await server.close({ drainMs: 0 });
     expect(code).toBe(1);
-    expect(stepsOf(stdout).filter(({ held }) => !held)).toMatchObject([{ title: "Compression" }]);
+    expect(stepsOf(stdout).filter(({ held }) => !held)).toMatchObject([{ title: "Statistics" }]);
+  });
+
+  it("finds nothing wrong with a server that takes short messages only", async () => {
+    const server = await serve(["--max-frame-bytes", "1024"]);
+    const { code, stdout } = await run("client", ["demo", "--port", `${server.port}`, "--json"]);
+    expect(stepsOf(stdout).filter(({ held }) => !held)).toEqual([]);
+    expect(code).toBe(0);
   });
 
   it("goes on with the next scene when a server does not answer", async () => {

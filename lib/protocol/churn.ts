@@ -106,6 +106,7 @@ export class Churn {
     };
   }
 
+  /** Opens and closes until the options or an error end it; resolves with what came of it. */
   async run(): Promise<ChurnResult> {
     this.#startMs = performance.now();
     const deadline = setTimeout(

@@ -9,6 +9,7 @@ export type BackoffOptions = {
   readonly capMs: number;
 };
 
+/** What holds where nothing else was asked for. */
 export const BACKOFF: BackoffOptions = { baseMs: 100, capMs: 30_000 };
 
 /**

@@ -46,6 +46,7 @@ export type ConnectionLimits = {
   readonly heartbeatTimeoutMs: number;
 };
 
+/** What holds where nothing else was asked for. */
 export const CONNECTION_LIMITS: ConnectionLimits = {
   requestTimeoutMs: 5_000,
   maxInFlight: 10_000,
@@ -76,6 +77,7 @@ type Pending = {
 /** After the last answer: for so long the server may take to read what is left, and to send its FIN. */
 const LINGER_MS = 1_000;
 
+/** One connection, from its handshake to its end; `openConnection` makes one. It does not come back. */
 export class ClientConnection extends EventEmitter<ConnectionEvents> implements AsyncDisposable {
   readonly socket: Socket;
   readonly #limits: ConnectionLimits;

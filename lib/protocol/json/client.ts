@@ -39,6 +39,7 @@ export type JsonClientOptions = ConnectOptions & {
   readonly breaker?: { readonly failures: number; readonly halfOpenAfterMs: number };
 };
 
+/** What a client tells of: what its connection does, and how the connections come and go. */
 export type ClientEvents = Omit<ConnectionEvents, "close"> & {
   connect: [];
   /** The connection was lost. */
@@ -55,6 +56,7 @@ const FINAL = new Set([
   "NOT_NEGOTIATED",
 ]);
 
+/** A client that connects when it is asked to, and comes back by itself. Every request ends: with an answer, or with an error and its code. */
 export class JsonClient extends EventEmitter<ClientEvents> implements AsyncDisposable {
   readonly #options: JsonClientOptions;
   /** Undefined when there is to be no second try. */
@@ -110,10 +112,12 @@ export class JsonClient extends EventEmitter<ClientEvents> implements AsyncDispo
     }
   }
 
+  /** Is the server alive? Rejects as `request` does, here and below. */
   ping(): Promise<Pong> {
     return this.request({ type: "ping", timestamp: new Date().toISOString() });
   }
 
+  /** The same text back. */
   echo(content: string): Promise<EchoResponse> {
     return this.request({ type: "echo", content, timestamp: new Date().toISOString() });
   }
@@ -124,6 +128,7 @@ export class JsonClient extends EventEmitter<ClientEvents> implements AsyncDispo
     return (await this.request({ type: "broadcast", content, timestamp })).recipients;
   }
 
+  /** What the server has counted. */
   stats(): Promise<ServerStats> {
     return this.request({ type: "get_stats", timestamp: new Date().toISOString() });
   }

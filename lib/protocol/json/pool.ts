@@ -17,6 +17,7 @@ export type PoolParts<T> = {
   readonly validate?: (connection: T) => Promise<boolean> | boolean;
 };
 
+/** How many connections, and how long what may wait. */
 export type PoolLimits = {
   /** Kept even when idle. */
   readonly min: number;
@@ -29,6 +30,7 @@ export type PoolLimits = {
   readonly acquireTimeoutMs: number;
 };
 
+/** What holds where nothing else was asked for. */
 export const POOL_LIMITS: PoolLimits = {
   min: 0,
   max: 10,
@@ -37,6 +39,7 @@ export const POOL_LIMITS: PoolLimits = {
   acquireTimeoutMs: 5_000,
 };
 
+/** A pool of connections of any kind; `use` lends one for as long as a piece of work takes. */
 export class ConnectionPool<T> implements AsyncDisposable {
   readonly #pool: Pool<T>;
   readonly #limits: PoolLimits;
