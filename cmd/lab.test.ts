@@ -75,6 +75,10 @@ describe("lab list and explain", () => {
       expect(stdout).toContain(heading);
     expect(stdout).toMatch(/\$ tcp-states --by process\n.*\(in a clone tcp-states is /);
     expect(stdout.split("\n").filter((line) => line.length > 80)).toEqual([]);
+    expect(stdout).not.toContain("\u001B");
+    const env = { FORCE_COLOR: "1", NO_COLOR: "" };
+    const painted = await run("lab", ["explain", "fd-leak"], { env });
+    expect(painted.stdout).toContain("\u001B[1mfd-leak\u001B[22m");
   });
 
   it.each([
@@ -243,6 +247,19 @@ describe("lab run", () => {
     expect(code).toBe(2);
     expect(stderr).toContain("every arm was skipped: needs net.ipv4.ip_local_port_range");
     expect(readFileSync("/proc/sys/net/ipv4/ip_local_port_range", "utf8")).toBe(before);
+  });
+
+  it("runs as many arms at a time as --jobs says", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const lab = start("lab", ["run", "half-open-peer", "fin-wait-2", "--jobs", "2"]);
+    const arms = (): number =>
+      descendants(lab.pid).filter((pid) => {
+        const [file, program] = commandLine(pid);
+        return file === process.execPath && program?.endsWith("/lib/lab/arm-main.js");
+      }).length;
+    expect(await until(arms, (count) => count > 1)).toBe(2);
+    lab.child.kill("SIGINT");
+    expect((await lab.finished).code).toBe(130);
   });
 
   it("skips under a hard limit too low for labs, and says so, instead of failing in claims", async () => {

@@ -18,7 +18,7 @@ import type { Bench } from "./bench.ts";
 export type Hook = "prerouting" | "input" | "forward" | "output" | "postrouting";
 
 /** One end of a cable. */
-export type Plug = { readonly host: Host; readonly name: string; readonly address: string };
+type Plug = { readonly host: Host; readonly name: string; readonly address: string };
 
 /** Client - router - server: three hosts. The router forwards; what else it does is up to the lab. */
 export type Route = { readonly client: Host; readonly router: Host; readonly server: Host };
@@ -129,7 +129,7 @@ export function thisHost(bench: Bench): Host {
 }
 
 /** Does `work` with `count` more hosts, and ends them whatever comes of it. */
-export async function withHosts(
+async function withHosts(
   bench: Bench,
   count: number,
   work: (here: Host, others: readonly Host[]) => Promise<void>,
@@ -189,7 +189,7 @@ async function makeHost(bench: Bench): Promise<Host> {
 }
 
 /** Lays a cable between two hosts: addresses such as `10.77.1.1/24`. */
-export function connectHosts(one: Plug, other: Plug): void {
+function connectHosts(one: Plug, other: Plug): void {
   const peer = ["peer", "name", other.name, "netns", `${other.host.pid}`];
   one.host.command("ip", ["link", "add", one.name, "type", "veth", ...peer]);
   for (const { host, name, address } of [one, other]) {

@@ -31,6 +31,7 @@ export class Sampler {
     this.#ports.add(port);
   }
 
+  /** A process whose descriptors and memory are looked at, by the name that charts give it. */
   watchProcess(name: string, pid: number): void {
     this.#processes.push({ name, pid });
   }

@@ -40,6 +40,12 @@ describe("a measurement as text", () => {
     expect(report({ ratePerSecond: 9_000, unsent: 4_000 })).toContain("4,000 requests were due");
   });
 
+  it("has a row for what came back, in bytes, and one for each kind of latency", () => {
+    expect(report({})).toContain("contents    4.8 MiB/s in each direction");
+    expect(report({ contentBytes: 0 })).not.toContain("contents");
+    expect(report({})).toMatch(/^latency .*p50 0\.4 ms.*p99 1\.5 ms/m);
+  });
+
   it("has no figures when nothing was answered", () => {
     const text = report({ answered: 0, perSecond: 0, latencyMs: undefined, wrong: 2 });
     expect(text).toMatch(/^answered {4}0$/m);

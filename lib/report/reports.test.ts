@@ -1,10 +1,15 @@
+import { Chalk } from "chalk";
 import { describe, expect, it } from "vitest";
+import type { LabResult } from "../lab/result.ts";
 import { emptyCounts } from "../sockets/record.ts";
 import type { BombResult } from "../programs/bomb.ts";
+import type { VisitsSummary } from "../protocol/visits.ts";
 import { bombOpening, bombReport, predictionText } from "./bomb-report.ts";
 import { bytes, count, ms, wrapped } from "./format.ts";
+import { summaryTable } from "./lab-summary.ts";
 import { multiplexReport } from "./multiplex-report.ts";
 import { exhaustionReport, statusLine } from "./server-report.ts";
+import { visitsReport } from "./visits-report.ts";
 
 describe("wrapped", () => {
   it("breaks at 80 columns and hangs under its first word", () => {
@@ -236,6 +241,36 @@ describe("bomb report", () => {
   });
 });
 
+describe("visitsReport", () => {
+  const visits: VisitsSummary = {
+    ...{ connections: 23, connected: 23, echoes: 23, left: 20, peerClosed: 3, interrupted: 0 },
+    ...{ failures: {}, connectMs: undefined },
+  };
+
+  it("says when the server closed before the client left, and only then", () => {
+    expect(visitsReport(visits)).toContain("closed by the server before we left: 3");
+    expect(visitsReport({ ...visits, peerClosed: 0 })).not.toContain("before we left");
+  });
+
+  it("says that nobody listens when all were refused, and not when some got through", () => {
+    const refused = { count: 3, first: "connect ECONNREFUSED", syscalls: { connect: 3 } };
+    const failures = { ECONNREFUSED: refused };
+    expect(visitsReport({ ...visits, connected: 0, failures })).toContain("nobody listens there");
+    expect(visitsReport({ ...visits, failures })).not.toContain("nobody listens");
+    expect(visitsReport({ ...visits, connected: 0 })).not.toContain("nobody listens");
+  });
+});
+
+describe("lab summary", () => {
+  it("shows why an arm did not run to its end, where no claim failed", () => {
+    const arm = { kind: "broken", about: "a", verdict: "failed", reason: "not over after 60 s" };
+    const told = { claims: [], said: [], timeline: [], notes: [] };
+    const result = { lab: "fd-leak", verdict: "failed", durationMs: 1, run: 1, arms: [] };
+    const failed = { ...result, arms: [{ ...arm, ...told }] } as unknown as LabResult;
+    expect(summaryTable([failed], new Chalk({ level: 0 }))).toContain("not over after 60 s");
+  });
+});
+
 describe("multiplexReport", () => {
   it("gives a connection no memory where a process has given some back", () => {
     const before = { threads: 11, descriptors: 22, rssBytes: 2_300_000 };
@@ -253,5 +288,22 @@ describe("multiplexReport", () => {
     });
     expect(report).toMatch(/^client .* 2\.1 MiB +-$/m);
     expect(report).toMatch(/^server .* 4\.4 MiB +97\.7 KiB$/m);
+  });
+
+  it("divides the kernel's memory by the connections, both ends of each", () => {
+    const usage = { threads: 11, descriptors: 22, rssBytes: 2_300_000 };
+    const [before, open] = [0, 10_240_000].map((slabBytes) => ({ slabBytes, bufferBytes: 0 }));
+    const report = multiplexReport({
+      ...{ connections: 1_000, how: "at-once", kernel: { before: before!, open: open! } },
+      opened: { open: 1_000, durationMs: 23, failures: {} },
+      exchanged: {
+        ...{ sent: 0, answered: 0, durationMs: 23, failures: {} },
+        ...{ latency: undefined, latencies: [] },
+      },
+      client: { processes: 1, before: usage, open: usage },
+      server: { processes: 1, before: usage, open: usage },
+      states: { clients: emptyCounts(), server: emptyCounts() },
+    });
+    expect(report.replaceAll(/\s+/g, " ")).toContain("10.0 KiB for each connection, both ends");
   });
 });

@@ -34,7 +34,7 @@ const FLAGS: ReadonlySet<string> = new Set(
  * Reads the part of a row behind the peer address, or a whole line of details, into `details`. Unknown words are kept,
  * not refused.
  */
-export function readDetails(text: string, details: Details = { owners: [] }): Details {
+function readDetails(text: string, details: Details = { owners: [] }): Details {
   let at = skipBlanks(text, 0, text.length);
   while (at < text.length) {
     const end = itemEnd(text, at);
