@@ -7,9 +7,10 @@
  * NEEDS   a server: make server
  * SEE     docs/labs/time-wait-exhaustion.md
  */
+import { DEFAULT_PORTS } from "../lib/cli/default-ports.ts";
 import { choice, flag, integer, milliseconds, toggle, words } from "../lib/cli/flags.ts";
 import { command, main, UsageError } from "../lib/cli/main.ts";
-import { DEFAULT_PORTS, REMOTE_RATE_PER_SECOND, resolveTarget } from "../lib/cli/target.ts";
+import { REMOTE_RATE_PER_SECOND, resolveTarget } from "../lib/cli/target.ts";
 import { isLoopback } from "../lib/kernel/ports.ts";
 import { isInSandbox } from "../lib/kernel/sandbox.ts";
 

@@ -1,5 +1,8 @@
 import { afterEach, describe, expect, it } from "vitest";
+import { hasTool } from "../lib/kernel/tools.ts";
+import { ELSEWHERE, REFUSED } from "../lib/testing/elsewhere.ts";
 import {
+  DIST,
   freePort,
   killAll,
   lastJson,
@@ -54,6 +57,21 @@ describe("client performance", () => {
     );
     expect(code).toBe(0);
   });
+
+  it.skipIf(!hasTool("ss"))(
+    "opens at most 100 connections per second to an address that is not loopback",
+    async () => {
+      const server = `${process.execPath} ${DIST}/cmd/server.js --protocol json --host ${REFUSED}`;
+      const script = `${server} > /dev/null 2>&1 & until ss -tln | grep -q :9999; do sleep 0.05; done; date +%s%3N >&2; "$@"; kill $!`;
+      const through = [...ELSEWHERE, "sh", "-c", script, "sh"];
+      const flags = ["--host", REFUSED, "--allow-remote", "--connections", "51", "--json"];
+      const short = ["--warmup-ms", "0", "--duration-ms", "10"];
+      const finished = await run("client", ["performance", ...flags, ...short], { through });
+      const startMs = Number(finished.stderr.trim());
+      expect(Date.now() - startMs).toBeGreaterThan(500);
+      expect(lastJson(finished)).toMatchObject({ connections: 51, wrong: 0 });
+    },
+  );
 
   it("prints JSON, and nothing else, when asked to", async () => {
     const server = await serve();

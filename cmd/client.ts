@@ -7,6 +7,7 @@
  * CAVEAT  --leave abandon never closes; Ctrl-C ends it, and then the kernel closes
  * SEE     docs/map.md, docs/protocol-client.md
  */
+import { DEFAULT_PORTS, DEFAULT_PORTS_TEXT } from "../lib/cli/default-ports.ts";
 import {
   choice,
   flag,
@@ -21,13 +22,7 @@ import {
 import type { Io } from "../lib/cli/io.ts";
 import { jsonFlags, loadFlags } from "../lib/cli/json-client-flags.ts";
 import { command, main, refuseFlags, UsageError } from "../lib/cli/main.ts";
-import {
-  DEFAULT_PORTS,
-  DEFAULT_PORTS_TEXT,
-  REMOTE_RATE_PER_SECOND,
-  resolveTarget,
-  type Target,
-} from "../lib/cli/target.ts";
+import { REMOTE_RATE_PER_SECOND, resolveTarget, type Target } from "../lib/cli/target.ts";
 import { isLoopback } from "../lib/kernel/ports.ts";
 import { isInSandbox } from "../lib/kernel/sandbox.ts";
 import type { Server } from "../lib/programs/json-client.ts";

@@ -8,6 +8,7 @@
  */
 import type { AddressInfo } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
+import { DEFAULT_PORTS, DEFAULT_PORTS_TEXT } from "../lib/cli/default-ports.ts";
 import {
   choice,
   flag,
@@ -21,7 +22,6 @@ import {
 } from "../lib/cli/flags.ts";
 import type { Io } from "../lib/cli/io.ts";
 import { command, main, refuseFlags, UsageError } from "../lib/cli/main.ts";
-import { DEFAULT_PORTS, DEFAULT_PORTS_TEXT } from "../lib/cli/target.ts";
 import type { ServeJsonOptions } from "../lib/programs/json-server.ts";
 import type { ServerStatus, Serving } from "../lib/programs/server.ts";
 import { BEHAVIOURS, type Behaviour } from "../lib/protocol/echo-server.ts";

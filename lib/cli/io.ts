@@ -7,6 +7,7 @@
  */
 import { readFileSync } from "node:fs";
 import type { WriteStream } from "node:tty";
+import { stripVTControlCharacters } from "node:util";
 
 /** What a command may use to talk to its user. */
 export type Io = {
@@ -22,7 +23,7 @@ export type Io = {
   readonly color: { readonly out: boolean; readonly err: boolean };
   /** Does stdout, or stderr, lead to a terminal? */
   readonly isTty: { readonly out: boolean; readonly err: boolean };
-  /** Width for tables on stdout: the terminal's, or 80. */
+  /** Width for tables on stdout: the terminal's as it is now, or 80. */
   readonly columns: number;
   /** Height of the terminal on stdout as it is now, or 24. */
   readonly rows: number;
@@ -66,7 +67,9 @@ export function processIo(): Io {
     signal: controller.signal,
     color: { out: mayColor(process.stdout), err: mayColor(process.stderr) },
     isTty: { out: process.stdout.isTTY, err: process.stderr.isTTY },
-    columns: (process.stdout.isTTY && process.stdout.columns) || 80,
+    get columns() {
+      return (process.stdout.isTTY && process.stdout.columns) || 80;
+    },
     get rows() {
       return (process.stdout.isTTY && process.stdout.rows) || 24;
     },
@@ -131,7 +134,7 @@ function isInForeground(): boolean {
 
 /** A line that wraps cannot be repainted, so it is cut; escape sequences take no width. */
 function cut(line: string, columns: number): string {
-  const plain = line.replaceAll(/\u001B\[[\d;]*m/g, "");
+  const plain = stripVTControlCharacters(line);
   return plain.length < columns ? line : plain.slice(0, columns - 1);
 }
 

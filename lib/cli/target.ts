@@ -8,12 +8,6 @@ import { lookup } from "node:dns/promises";
 import { SocketAddress } from "node:net";
 import { UsageError } from "./main.ts";
 
-/** Where our server listens unless told otherwise, and where our clients look for it, by what they speak. */
-export const DEFAULT_PORTS = { echo: 8_080, json: 9_999 } as const;
-
-/** The same for the help. */
-export const DEFAULT_PORTS_TEXT = `${DEFAULT_PORTS.echo}, json ${DEFAULT_PORTS.json}`;
-
 /** How fast connections may be opened to a remote address that was explicitly allowed. */
 export const REMOTE_RATE_PER_SECOND = 100;
 

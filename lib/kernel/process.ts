@@ -136,8 +136,8 @@ export function processTrouble(pid: number, error: unknown): unknown {
   return error;
 }
 
-/** A process of the same user may be closed to us all the same: one with capabilities that we lack. Source: ptrace(2), access mode checking. */
-function isOurs(pid: number): boolean {
+/** Does a process run as this user? It may be closed to us all the same, when it has capabilities that we lack (ptrace(2), access mode checking). */
+export function isOurs(pid: number): boolean {
   try {
     const uids = /^Uid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"));
     return Number(uids?.[1]) === process.getuid?.();

@@ -4,8 +4,8 @@
  * No file says where the sandbox is, so none can be left behind: its first process carries a mark among the words of its
  * command line, and /proc is searched for that.
  */
-import { readFileSync, statSync } from "node:fs";
-import { allPids, commandLine, diesWithParent } from "./process.ts";
+import { readFileSync } from "node:fs";
+import { allPids, commandLine, diesWithParent, isOurs } from "./process.ts";
 import { networkNamespace, SANDBOX_VARIABLE } from "./sandbox.ts";
 import { needTool, searchPath } from "./tools.ts";
 
@@ -18,14 +18,6 @@ export function findShell(): number | undefined {
   return allPids().find(
     (pid) => commandLine(pid)[2] === SHELL_MARK && isOurs(pid) && isElsewhere(pid, own),
   );
-}
-
-function isOurs(pid: number): boolean {
-  try {
-    return statSync(`/proc/${pid}`).uid === process.getuid?.();
-  } catch {
-    return false;
-  }
 }
 
 /** Seen from within, it has the pid 1. */

@@ -18,7 +18,13 @@ describe("painting", () => {
     expect(erase).toBe("\r\u001B[23A\u001B[J");
   });
 
-  it("clears the screen where lines may wrap", () => {
-    expect(painting("a", { rows: 24, columns: 79 }).erase).toBe("\r\u001B[H\u001B[2J");
+  it("cuts lines that would wrap, by what is seen of them, and leaves the others their colours", () => {
+    const [short, long] = [
+      "\u001B[1m23 columns of one line!\u001B[22m",
+      "23 columns and some more",
+    ];
+    const { text, erase } = painting(`${short}\n${long}`, { rows: 24, columns: 23 });
+    expect(text).toBe(`${short}\n23 columns and some mor`);
+    expect(erase).toBe("\r\u001B[2A\u001B[J");
   });
 });
