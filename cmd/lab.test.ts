@@ -472,6 +472,14 @@ describe("lab shell", () => {
     expect(stderr).toContain("lab: this user may not enter the folder in which this was started");
   });
 
+  it("says in the prompt of an interactive shell, as far as that is Debian's bash, which terminal is inside", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const interactive = await run("lab", ["shell", "--alone"], { env: { SHELL: "/usr/bin/env" } });
+    expect(interactive.stdout).toContain("\ndebian_chroot=tcp-failure-lab\n");
+    const command = await run("lab", ["shell", "--alone", "--", "env"]);
+    expect(command.stdout).not.toContain("debian_chroot");
+  });
+
   it("has our programs in it, also when there is no node on the PATH", async (test) => {
     test.skip(cannotSandbox !== undefined, cannotSandbox);
     const folder = mkdtempSync(join(tmpdir(), "lab-shell-"));

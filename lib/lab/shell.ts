@@ -19,6 +19,9 @@ export const FRIENDLY = {
   "net.ipv4.tcp_tw_reuse": "0",
 } as const;
 
+/** The prompt of Debian's and Ubuntu's bash begins with it, so that one sees which terminal is inside. */
+const PROMPT = "debian_chroot=tcp-failure-lab";
+
 /** The part of a command's Io that is needed here. */
 type Terminal = {
   readonly err: (text: string) => void;
@@ -36,7 +39,7 @@ export async function enterShell(
   isAlone = false,
 ): Promise<number> {
   const path = [...shortNames(), searchPath(), ...nodeFolder()].join(":");
-  const argv = ["env", `PATH=${path}`, ...(words.length > 0 ? words : [userShell()])];
+  const argv = ["env", `PATH=${path}`, ...(words.length > 0 ? words : [PROMPT, userShell()])];
   const existing = isAlone ? undefined : findShell();
   if (existing !== undefined) {
     terminal.err(
@@ -49,9 +52,10 @@ export async function enterShell(
     return code;
   }
   const rung = await findRung();
-  terminal.err(`lab shell: ${RUNGS[rung]}: 1,000 ports, tcp_tw_reuse=0.`);
-  if (!isAlone)
-    terminal.err("The same command in further terminals joins it. exit ends it, and all in it.");
+  terminal.err(
+    `lab shell: ${RUNGS[rung]}.\n1,000 ports, tcp_tw_reuse=0. exit ends it, and all in it.`,
+  );
+  if (!isAlone) terminal.err("The same command in further terminals joins it.");
   const mark = isAlone ? "--alone" : SHELL_MARK;
   const command = sandboxCommand(rung, [...partCommand("shell-main"), mark, ...argv]);
   return attached(command, terminal);
