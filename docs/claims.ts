@@ -219,7 +219,7 @@ export const CLAIMS: readonly Claim[] = [
     verdict: "wrong",
     bears: (connections = 0) => connections > 1_000,
     because:
-      "Since Linux 4.18 tcp_tw_reuse is 2: on loopback a port serves again after one second. 1,000 ports give 1,000 connections a second there; the 28,232 of the default range are more than one Node process can open.",
+      "Since Linux 4.18 tcp_tw_reuse is 2: on loopback a port serves again after one second. 1,000 ports give 1,000 connections a second there. With the default range nobody gets to 28,232 a second: beyond 14,116, the ports of one parity, connect() has to search long, in C as in Node.",
   },
   {
     name: "soft-limit",
@@ -277,7 +277,7 @@ export const CLAIMS: readonly Claim[] = [
     verdict: "depends",
     bears: (program = 0, kernel = 0) => program < 8 && program + kernel > 8,
     because:
-      "It is two figures: what the program holds, which shrinks again when idle, and what the kernel holds, which no tool counts as the program's.",
+      "It is two figures: what the program holds, which shrinks again when idle, and what the kernel holds, which is in no RSS. The memory of a cgroup (slab and sock in memory.stat) counts both, and so does its limit.",
   },
   {
     name: "short-write",

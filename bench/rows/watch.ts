@@ -179,7 +179,7 @@ export const watchContest: Contest = {
       peer: { name: "ss -tan", source: ["100,000", "ssMs"] },
       isFloor: true,
       limit:
-        "The kernel writes 15 MB of text, and nobody has read it yet. Five times a second that alone is four fifths of a core: whoever wants to watch for less must not ask for every socket.",
+        "The kernel writes 15 MB of text, and nobody has read it yet. Five times a second that alone is nearly half a core, and by way of ss four fifths: whoever wants to watch for less must not ask for every socket.",
     },
   ],
   growth: [

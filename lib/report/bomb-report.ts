@@ -128,7 +128,7 @@ function moreThanPorts({ predicted, successes, failures, counters }: BombResult)
 /** A server that leaks: no TIME_WAIT begins before its FIN has come. */
 function heldByServer({ failures, after: { clients } }: BombResult) {
   if (failures["EADDRNOTAVAIL"] === undefined || clients.FIN_WAIT2 <= clients.TIME_WAIT) return;
-  return `${count(clients.FIN_WAIT2)} ports are in FIN_WAIT2, not in TIME_WAIT, for the server has not closed: tcp_tw_reuse does not give them back, the end of tcp_fin_timeout does`;
+  return `${count(clients.FIN_WAIT2)} ports are in FIN_WAIT2, not in TIME_WAIT, for the server has not closed: tcp_tw_reuse does not give them back (since Linux 6.12; before, it reset the connections that the server still had), the end of tcp_fin_timeout does`;
 }
 
 /** connect() succeeds when the kernel has done the handshake: what the server's program makes of it does not show here. */

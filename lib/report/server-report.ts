@@ -27,7 +27,7 @@ export function exhaustionReport(status: ServerStatus): string {
           causeOf(closeWait),
         ]
       : [
-          `Was out of descriptors for a while: all ${descriptors.limit} were in use, now ${descriptors.open} are. That is load, not a leak.`,
+          `Was out of descriptors for a while: all ${descriptors.limit} were in use, now ${descriptors.open} are. That was a burst; a leak does not go down.`,
         ]),
     "Node reports nothing: libuv accepts each further connection and closes it at once, without an event.",
     `${shedWords(status)}: ${sums}`,
@@ -45,7 +45,7 @@ export function exhaustionReport(status: ServerStatus): string {
 function causeOf(closeWait: number): string {
   return closeWait > 0
     ? `${closeWait} of them are sockets in CLOSE_WAIT: the peer has closed, this program has not. That is a leak.`
-    : "None is in CLOSE_WAIT: the connections are in use. That is load, not a leak.";
+    : "None is in CLOSE_WAIT: no peer is known to have closed. The connections are in use, or idle, or their peers have vanished without a FIN: ss -tnio tells (lastrcv), --idle-timeout-ms ends the latter two.";
 }
 
 function shedWords(status: ServerStatus): string {
