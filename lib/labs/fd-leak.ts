@@ -274,7 +274,7 @@ export default defineLab({
     fix: [
       "Close on every path: on 'end', on 'error', on timeouts. In Node allowHalfOpen is false by default, which does it for you as long as you read: while anything is unread, or the socket is paused, 'end' does not come, and CLOSE_WAIT stays. resume() what you do not want.",
       "socket.setTimeout() with destroy() as a safety net; server.maxConnections below the limit: clients are cut off all the same, but a 'drop' event tells of each.",
-      "Watch descriptors against the limit: Node will not tell you. A higher limit only makes it a later day.",
+      "Watch descriptors against the limit, not CLOSE_WAIT alone (hidden-leak shows why): Node will not tell you. A higher limit only makes it a later day.",
     ],
     needs: ["strace, for one claim; without it that claim is left out, and the result says so"],
     reports: ["http-kit/http-kit#326", "sockjs/sockjs-node#99", "joyent/libuv#690"],
