@@ -102,9 +102,12 @@ const control = {
       const connected = bench.predict("clients that connect", clients);
       const retries = bench.predict("SYNs repeated (TCPSynRetrans)", 0);
       const handshakes = bench.predict("handshakes (TcpPassiveOpens)", clients);
+      const dropped = bench.predict("SYN_SENT, to a port that they drop", 1, "they are in force");
       connected.measured(countErrno(await crowd(own, clients, port), "none"));
       retries.measured(bench.counted("TcpExtTCPSynRetrans"));
       handshakes.measured(await bench.countedUpTo("TcpPassiveOpens", clients));
+      void own.dial({ port: DROPPED_PORT });
+      dropped.measured(await settled(bench, 1, ["client", "SYN_SENT", DROPPED_PORT]));
     });
   },
 };

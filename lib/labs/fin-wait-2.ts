@@ -116,6 +116,7 @@ const giveUp = {
       const given = bench.predict("sockets that gave up waiting", clients, `${GIVE_UP_MS} ms`);
       const owned = bench.predict("FIN_WAIT2 with an owner", 0, "no descriptor is held");
       const orphans = bench.predict("FIN_WAIT2 without an owner", clients, "the kernel ends them");
+      const gone = bench.predict("FIN_WAIT2 after tcp_fin_timeout", 0, `${FIN_TIMEOUT_S} s here`);
       const lines = await own.dialAll(clients, { port: server.port, allowHalfOpen: true });
       let gaveUp = 0;
       for (const { socket } of lines)
@@ -136,6 +137,11 @@ const giveUp = {
       );
       owned.measured(finWait2(bench).owned);
       orphans.measured(finWait2(bench).orphans);
+      const left = await bench.until(
+        () => finWait2(bench).orphans,
+        (count) => count === 0,
+      );
+      gone.measured(left);
     });
   },
 };

@@ -211,21 +211,21 @@ const keepAliveWithData = {
   about: "keep-alive for those who have written: no probe is sent while data is unacknowledged",
   run: async (bench: Bench, { clients }: Params) => {
     await withSockets(async (own) => {
-      const probes = bench.predict(
-        "probes sent (TcpExtTCPKeepAlive)",
-        0,
-        "idle connections would have sent two each",
-      );
+      const probes = bench.predict("probes sent (TcpExtTCPKeepAlive)", 0, "two each, if idle");
+      const ready = bench.predict("keep-alive timers before they write", clients);
       const timers = bench.predict("timers that repeat data", clients, "timer:(on,...) in ss");
       const heard = bench.predict("clients that are told", 0, "tcp_retries2: 15 minutes");
       const scene = await connected(own, clients);
+      const { port } = scene.server;
+      const timed = (name: string): number =>
+        rows(bench, "client", "ESTABLISHED", port).filter((row) => row.timer?.name === name).length;
+      for (const { socket } of scene.lines) socket.setKeepAlive(true, PROBE_DELAY_S * 1_000);
+      ready.measured(timed("keepalive"));
       losePeer(bench, scene);
-      for (const { socket } of scene.lines)
-        socket.setKeepAlive(true, PROBE_DELAY_S * 1_000).write("ping");
+      for (const { socket } of scene.lines) socket.write("ping");
       await bench.pass(2.5 * PROBE_DELAY_S * 1_000);
       probes.measured(bench.counted("TcpExtTCPKeepAlive"));
-      const waiting = rows(bench, "client", "ESTABLISHED", scene.server.port);
-      timers.measured(waiting.filter(({ timer }) => timer?.name === "on").length);
+      timers.measured(timed("on"));
       heard.measured(told(scene.lines));
     });
   },

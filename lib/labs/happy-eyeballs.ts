@@ -151,7 +151,11 @@ const longerAttempt = {
 const oneFamily = {
   about: "one address only (family: 4): there is nothing to select, and no limit per attempt",
   run: (bench: Bench, { clients }: Params) =>
-    connects(bench, { clients, isSlow: true, options: { lookup: resolver([IPV4]), family: 4 } }),
+    connects(bench, {
+      clients,
+      isSlow: true,
+      options: { lookup: resolver([IPV4, IPV6]), family: 4 },
+    }),
 };
 
 const socketTimeout = {

@@ -15,6 +15,7 @@ import { atLeast } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
 import { ROUTE, withRoute, type Host, type Route } from "../lab/hosts.ts";
 import { countErrno, withSockets, type Line } from "../lab/network.ts";
+import type { SocketRecord } from "../sockets/record.ts";
 
 const HELLO = "hello, TCP";
 const TIMEOUT_S = 1;
@@ -113,8 +114,11 @@ async function forgotten(
     "one each, and all repetitions",
   );
   const answers = bench.predict("second requests answered", 0);
+  const timers = prepare && bench.predict("keep-alive timers, clients", clients);
   const plan = { clients, kind: FORGETFUL, ...(prepare && { prepare }) };
   await afterSilence(bench, plan, async (seen) => {
+    const isKeepAlive = ({ timer }: SocketRecord): boolean => timer?.name === "keepalive";
+    timers?.measured(seen.client.sockets().filter(isKeepAlive).length);
     believe.measured(established(seen.client, seen.port));
     theirs.measured(established(seen.server, seen.port));
     speakAgain(seen.lines);
@@ -137,11 +141,14 @@ async function answered(
   );
   const again = bench.predict("second requests answered", clients);
   const invalid = bench.predict("packets invalid to the router", 0);
+  const translated = bench.predict("connections that come from the router's address", clients);
   await afterSilence(bench, { clients, kind, ...(prepare && { prepare }) }, async (seen) => {
     probes.measured(seen.client.counted("TcpExtTCPKeepAlive"));
     speakAgain(seen.lines);
     again.measured(await echoes(bench, seen.lines, 2));
     invalid.measured(seen.router.packets("forward"));
+    const isHis = ({ remote }: SocketRecord): boolean => remote.address === ROUTE.outside;
+    translated.measured(seen.server.sockets().filter(isHis).length);
   });
 }
 
@@ -182,13 +189,15 @@ const rejecting = {
   run: async (bench: Bench, { clients }: Params) => {
     const errno = bench.predict("clients: ECONNRESET", clients, "with the first write");
     const repeated = bench.predict("given up (TCPAbortOnTimeout)", 0);
+    const theirs = bench.predict("RSTs of the server's kernel (TcpOutRsts)", 0, "the router's are");
     const again = bench.predict("new connections answered", clients);
     const kind: Router = { ...FORGETFUL, invalid: "reject with tcp reset" };
-    await afterSilence(bench, { clients, kind }, async ({ client, port, lines }) => {
+    await afterSilence(bench, { clients, kind }, async ({ client, server, port, lines }) => {
       speakAgain(lines);
       const reset = (): number => countErrno(lines, "ECONNRESET");
       errno.measured(await bench.until(reset, (count) => count === clients));
       repeated.measured(client.counted("TcpExtTCPAbortOnTimeout"));
+      theirs.measured(server.counted("TcpOutRsts"));
       await withSockets(async (own) => {
         const fresh = await own.dialAll(clients, { host: ROUTE.server, port });
         speakAgain(fresh);

@@ -19,6 +19,8 @@ import { rows, settled, withSockets, type Line, type OwnSockets } from "../lab/n
 const REQUEST = "all that I have to say";
 const ANSWER = "heard all of it";
 const IDLE_MS = 400;
+/** By then a proxy that passes errors on has done it. */
+const AFTERWARDS_MS = 100;
 
 type Params = { readonly clients: number };
 
@@ -97,23 +99,26 @@ async function meet(own: OwnSockets, clients: number, proxy?: Proxy): Promise<Sc
   return { upstream, entry, lines };
 }
 
-/** Clients that give up in the middle of their requests, with a RST. Returns how many connections the proxy has left behind it. */
-async function leftByResets(
+/** Clients that give up in the middle of their requests, with a RST: what becomes of the proxy's connections to the upstream? */
+async function resets(
   bench: Bench,
-  { clients, proxy, left }: { clients: number; proxy: Proxy; left: number },
-): Promise<number> {
-  let count = NaN;
+  clients: number,
+  { proxy, left }: { readonly proxy: Proxy; readonly left: number },
+): Promise<void> {
+  const back = bench.predict("left behind the proxy by clients that reset", left);
   await withSockets(async (own) => {
-    const { port: upstream } = await own.listen({ allowHalfOpen: true });
+    const { port: upstream, lines: served } = await own.listen({ allowHalfOpen: true });
     const entry = await listenAsProxy(own, upstream, proxy);
     const lines = await own.dialAll(clients, { port: entry });
     for (const { socket } of lines) socket.write(REQUEST);
-    await settled(bench, clients, ["client", "ESTABLISHED", upstream]);
+    // A RST that overtakes the request is another story: until libuv 1.52 it passes for an end.
+    const asked = (): number => served.filter(({ bytes }) => bytes === REQUEST.length).length;
+    await bench.until(asked, (count) => count === clients);
     for (const { socket } of lines) socket.resetAndDestroy();
     await settled(bench, 0, ["server", "ESTABLISHED", entry]);
-    count = await settled(bench, left, ["client", "ESTABLISHED", upstream]);
+    await bench.pass(AFTERWARDS_MS);
+    back.measured(await settled(bench, left, ["client", "ESTABLISHED", upstream]));
   });
-  return count;
 }
 
 async function listenAsProxy(own: OwnSockets, upstream: number, proxy: Proxy): Promise<number> {
@@ -203,18 +208,16 @@ const control = {
 const propagate = {
   about: "the end of one stream becomes the end of the next, and of no other; an error ends both",
   run: async (bench: Bench, { clients }: Params) => {
-    const back = bench.predict("left behind the proxy by clients that reset", 0);
     await healthy(bench, clients, passesErrorsOn);
-    back.measured(await leftByResets(bench, { clients, proxy: passesErrorsOn, left: 0 }));
+    await resets(bench, clients, { proxy: passesErrorsOn, left: 0 });
   },
 };
 
 const endsAlone = {
   about: "pipe() both ways passes ends on, and no errors: a client's RST leaves the back open",
   run: async (bench: Bench, { clients }: Params) => {
-    const back = bench.predict("left behind the proxy by clients that reset", clients);
     await healthy(bench, clients, passesFinOn);
-    back.measured(await leftByResets(bench, { clients, proxy: passesFinOn, left: clients }));
+    await resets(bench, clients, { proxy: passesFinOn, left: clients });
   },
 };
 

@@ -26,7 +26,9 @@ type Plan = {
   readonly stayMs: number;
   /** Is the event loop blocked until the clients have gone? */
   readonly isBusy: boolean;
-  readonly beginsWith: "connection" | "data";
+  readonly beginsWith: "connection" | "address" | "data";
+  /** Do the clients send a request before they go? */
+  readonly asks?: boolean;
 };
 
 const GONE_BEFORE: Plan = { leave: "reset", stayMs: 0, isBusy: true, beginsWith: "connection" };
@@ -48,16 +50,15 @@ async function visit(bench: Bench, clients: number, plan: Plan): Promise<Seen> {
     let [begun, nameless, listenerErrors] = [0, 0, 0];
     const { server, port, lines } = await own.listen({
       onLine: ({ socket }) => {
-        if (socket.remoteAddress === undefined) nameless += 1;
-        if (plan.beginsWith === "connection") begun += 1;
-        else socket.once("data", () => (begun += 1));
+        const isDead = socket.remoteAddress === undefined;
+        if (isDead) nameless += 1;
+        if (plan.beginsWith === "data") socket.once("data", () => (begun += 1));
+        else if (plan.beginsWith === "address" && isDead) socket.destroy();
+        else begun += 1;
       },
     });
     server.on("error", () => (listenerErrors += 1));
-    const program = bench.start("client", [
-      ...["--port", `${port}`, "--connections", `${clients}`, "--messages", "0"],
-      ...["--leave", plan.leave, "--hold-ms", `${plan.stayMs}`],
-    ]);
+    const program = await begin(bench, { clients, port, plan });
     const queue = () => ({
       queued: queuedAt(bench, port),
       existing: serverRows(bench, port),
@@ -79,6 +80,32 @@ async function visit(bench: Bench, clients: number, plan: Plan): Promise<Seen> {
   if (seen === undefined) throw new Error("nothing was seen");
   return seen;
 }
+
+/** Starts the clients. None of them has connected before the event loop turns next. */
+async function begin(
+  bench: Bench,
+  { clients, port, plan }: { clients: number; port: number; plan: Plan },
+): Promise<{ readonly end: Promise<unknown> }> {
+  if (plan.asks !== true)
+    return bench.start("client", [
+      ...["--port", `${port}`, "--connections", `${clients}`, "--messages", "0"],
+      ...["--leave", plan.leave, "--hold-ms", `${plan.stayMs}`],
+    ]);
+  const script = await bench.script("client", [process.execPath, "--eval", ASKERS(clients, port)]);
+  await bench.suspend(script.pid);
+  process.kill(script.pid, "SIGCONT");
+  return script;
+}
+
+/** Clients that connect, send a request, and reset. They wait to be let go before the first of them connects. */
+const ASKERS = (clients: number, port: number): string => `
+  console.log("ready");
+  process.kill(process.pid, "SIGSTOP");
+  for (let left = ${clients}; left > 0; left -= 1) {
+    const socket = require("node:net").connect(${port}, "127.0.0.1");
+    socket.write("request", () => socket.resetAndDestroy());
+  }
+`;
 
 /** Blocks the event loop, as a long computation would. */
 function computeUntil(isDone: () => boolean): void {
@@ -144,13 +171,32 @@ const control = {
   },
 };
 
-const firstByte = {
-  about: "begin with the first byte, not with the connection; look at remoteAddress before use",
+const address = {
+  about: "look at remoteAddress first: who has none is dead, and nothing is begun for him",
   run: async (bench: Bench, { clients }: Params) => {
-    const measure = deadInTheQueue(bench, clients);
-    const begun = bench.predict("requests begun for nobody", 0, "at the first 'data'");
-    const seen = await visit(bench, clients, { ...GONE_BEFORE, beginsWith: "data" });
-    measure(seen);
+    const queued = bench.predict("in the accept queue (Recv-Q of LISTEN)", clients);
+    const nameless = bench.predict(
+      "remoteAddress is undefined",
+      clients,
+      "getpeername(): ENOTCONN",
+    );
+    const begun = bench.predict("requests begun for nobody", 0);
+    const seen = await visit(bench, clients, { ...GONE_BEFORE, beginsWith: "address", asks: true });
+    queued.measured(seen.queued);
+    nameless.measured(seen.nameless);
+    begun.measured(seen.begun);
+  },
+};
+
+const firstByte = {
+  about: "begin with the first byte: what a client sent before its RST is handed over all the same",
+  run: async (bench: Bench, { clients }: Params) => {
+    const queued = bench.predict("in the accept queue (Recv-Q of LISTEN)", clients);
+    const nameless = bench.predict("remoteAddress is undefined", clients);
+    const begun = bench.predict("requests begun for nobody", clients, "at the first 'data'");
+    const seen = await visit(bench, clients, { ...GONE_BEFORE, beginsWith: "data", asks: true });
+    queued.measured(seen.queued);
+    nameless.measured(seen.nameless);
     begun.measured(seen.begun);
   },
 };
@@ -208,10 +254,10 @@ export default defineLab({
     ],
     fix: [
       "In Node: an 'error' listener on every socket, and socket.remoteAddress ?? \"unknown\" (its type says so).",
-      "Begin to work when the first bytes are there; elsewhere TCP_DEFER_ACCEPT lets the kernel wait for them.",
+      "Ask who it is before anything else: a connection without a peer's address is over. Its first bytes prove nothing, for what was sent before the RST is handed over.",
       "Accept in time: move computations out of the event loop. On other systems: expect ECONNABORTED from accept(), and go on.",
     ],
     reports: ["haraka/Haraka#239", "emqx/esockd#9", "nodejs/node-v0.x-archive#7566"],
   },
-  arms: { broken, control, fixed: [firstByte, acceptSooner], myth: [atTheListener] },
+  arms: { broken, control, fixed: [address, acceptSooner], myth: [atTheListener, firstByte] },
 });

@@ -39,6 +39,9 @@ type Scene = {
 };
 
 async function upload(bench: Bench, own: OwnSockets, { clients, kib }: Params): Promise<Scene> {
+  // The kernel's defaults: a machine that was tuned may take an upload whole.
+  bench.sysctl("net.ipv4.tcp_rmem", "4096 131072 6291456");
+  bench.sysctl("net.ipv4.tcp_wmem", "4096 16384 4194304");
   const server = await own.listen({ pauseOnConnect: true });
   const lines = await own.dialAll(clients, { port: server.port });
   const body = Buffer.alloc(kib * 1024);

@@ -11,6 +11,7 @@
  */
 import { execFile } from "node:child_process";
 import type { Bench } from "../lab/bench.ts";
+import { atLeast } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
 import {
   rows,
@@ -159,17 +160,19 @@ const listen = {
 };
 
 const CATCHES = `
-    let caught = 0;
+    let [tried, caught] = [0, 0];
     const raw = socket.write.bind(socket);
-    socket.write = (text) => { try { raw(text); } catch { caught += 1; } };
-    process.on("exit", () => console.error("caught", caught));
+    socket.write = (text) => { try { tried += 1; raw(text); } catch { caught += 1; } };
+    process.on("exit", () => console.error("tried", tried, "caught", caught));
 `;
 
 const tryCatch = {
   about: "try and catch around write(): the error is an event, and is not thrown there",
   run: async (bench: Bench) => {
+    const tried = bench.predict("writes within the try", atLeast(2), "the second one fails");
     const caught = bench.predict("errors that catch has seen", 0);
     const said = await crash(bench, CATCHES, 1);
+    tried.measured(Number(/tried (\d+)/.exec(said)?.[1]));
     caught.measured(Number(/caught (\d+)/.exec(said)?.[1]));
   },
 };
