@@ -79,7 +79,10 @@ const timeline = command({
     const scenario = order.kind === "scenario" ? order.name : undefined;
     const analysis = analyse(recording, scenario, values.show - 1);
     await print(analysis, values, io);
-    return analysis.checks.every(({ held }) => held) ? 0 : 1;
+    const failed = analysis.checks.filter(({ held }) => !held);
+    // The table has them; a diagram has no place for them.
+    if (values.mermaid) for (const { text, found } of failed) io.err(`trace: ${text}: ${found}`);
+    return failed.length === 0 ? 0 : 1;
   },
 });
 

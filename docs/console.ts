@@ -80,11 +80,10 @@ export function sessionText(steps: readonly Step[]): string {
 export async function runSession(steps: readonly Step[]): Promise<readonly Step[]> {
   const lab = join(import.meta.dirname, "../cmd/lab.js");
   const script = steps.map(({ command }) => scriptOf(command)).join("\n");
-  const { stdout } = await execa(
+  const { stdout, stderr } = await execa(
     process.execPath,
     [lab, "shell", "--alone", "--", "bash", "-c", script],
     {
-      stderr: "ignore",
       stdin: "ignore",
       reject: false,
       timeout: TIME_LIMIT_MS,
@@ -100,7 +99,7 @@ export async function runSession(steps: readonly Step[]): Promise<readonly Step[
     const code = Number(/^\d+/.exec(parts[index + 1] ?? "")?.[0] ?? NaN);
     const expected = Number(/# exit (\d+)$/.exec(command)?.[1] ?? 0);
     if (code !== expected)
-      throw new Error(`$ ${command}\n${output}\nends with ${code}, not ${expected}`);
+      throw new Error(`$ ${command}\n${output}\n${stderr}\nends with ${code}, not ${expected}`);
     return { command, output };
   });
 }
