@@ -12,7 +12,15 @@ import { findRung, networkNamespace } from "../lib/kernel/sandbox.ts";
 import { findShell } from "../lib/kernel/shell.ts";
 import { hasTool } from "../lib/kernel/tools.ts";
 import type { LabResult } from "../lib/lab/result.ts";
-import { DIST, killAll, lastJson, run, start, until } from "../lib/testing/programs.ts";
+import {
+  DIST,
+  killAll,
+  lastJson,
+  run,
+  start,
+  until,
+  type Started,
+} from "../lib/testing/programs.ts";
 
 let cannotSandbox: string | undefined;
 beforeAll(async () => {
@@ -409,6 +417,13 @@ describe("a lab", () => {
   });
 });
 
+/** A shell in the sandbox; the first one makes it, the next one joins. */
+async function openShell(): Promise<Started> {
+  const shell = start("lab", ["shell", "--", "sh", "-c", "echo here; exec sleep 60"]);
+  await until(shell.stdout, (text) => text === "here\n");
+  return shell;
+}
+
 describe("lab shell", () => {
   /** A developer's own sandbox would be joined, and disturbed. */
   const cannotOpen = (): string | undefined =>
@@ -522,11 +537,7 @@ describe("lab shell", () => {
     "ends with its command, and those who joined, at %s",
     async ([signal, code], test) => {
       test.skip(cannotOpen() !== undefined, cannotOpen());
-      const words = ["shell", "--", "sh", "-c", "echo here; exec sleep 60"];
-      const first = start("lab", words);
-      await until(first.stdout, (text) => text === "here\n");
-      const second = start("lab", words);
-      await until(second.stdout, (text) => text === "here\n");
+      const [first, second] = [await openShell(), await openShell()];
       const inside = descendants(second.pid);
       second.child.kill(signal);
       expect((await second.finished).code).toBe(code);
@@ -542,11 +553,7 @@ describe("lab shell", () => {
 
   it("tells a shell that has joined when the sandbox has ended, and it is outside again", async (test) => {
     test.skip(cannotOpen() !== undefined, cannotOpen());
-    const words = ["shell", "--", "sh", "-c", "echo here; exec sleep 60"];
-    const first = start("lab", words);
-    await until(first.stdout, (text) => text === "here\n");
-    const second = start("lab", words);
-    await until(second.stdout, (text) => text === "here\n");
+    const [first, second] = [await openShell(), await openShell()];
     first.child.kill("SIGTERM");
     expect((await second.finished).stderr).toContain("the sandbox has ended; this is outside");
     const alone = await run("lab", ["shell", "--", "true"]);

@@ -91,14 +91,14 @@ async function begin(
       ...["--port", `${port}`, "--connections", `${clients}`, "--messages", "0"],
       ...["--leave", plan.leave, "--hold-ms", `${plan.stayMs}`],
     ]);
-  const script = await bench.script("client", [process.execPath, "--eval", ASKERS(clients, port)]);
+  const script = await bench.script("client", [process.execPath, "--eval", askers(clients, port)]);
   await bench.suspend(script.pid);
   process.kill(script.pid, "SIGCONT");
   return script;
 }
 
 /** Clients that connect, send a request, and reset. They wait to be let go before the first of them connects. */
-const ASKERS = (clients: number, port: number): string => `
+const askers = (clients: number, port: number): string => `
   console.log("ready");
   process.kill(process.pid, "SIGSTOP");
   for (let left = ${clients}; left > 0; left -= 1) {

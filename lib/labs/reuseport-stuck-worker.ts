@@ -38,12 +38,24 @@ while (accept(my $c, $s)) { my $text; sysread($c, $text, 4096) and syswrite($c, 
 
 type Team = { readonly port: number; readonly pids: readonly number[] };
 
+/** A server of that kind, with so many workers forked. */
+function perl(
+  bench: Bench,
+  port: number,
+  kind: "apart" | "shared",
+  forks: number,
+): ReturnType<Bench["script"]> {
+  bench.need(hasTool("perl"), "needs perl: Node knows SO_REUSEPORT since 22.12 only");
+  const flags = [`${port}`, kind === "shared" ? "1" : "0", `${forks}`];
+  return bench.script("server", ["perl", "-e", SERVER, ...flags]);
+}
+
 /** Workers with a listener each. */
 async function apart(bench: Bench, workers: number): Promise<Team> {
   let port = 0;
   const pids: number[] = [];
   while (pids.length < workers) {
-    const script = await bench.script("server", ["perl", "-e", SERVER, `${port}`, "0", "0"]);
+    const script = await perl(bench, port, "apart", 0);
     [port = 0] = script.first.split(" ").map(Number);
     pids.push(script.pid);
   }
@@ -52,8 +64,8 @@ async function apart(bench: Bench, workers: number): Promise<Team> {
 
 /** Workers that share one listener. */
 async function together(bench: Bench, workers: number): Promise<Team> {
-  const argv = ["perl", "-e", SERVER, "0", "1", `${workers - 1}`];
-  const [port = 0, ...pids] = (await bench.script("server", argv)).first.split(" ").map(Number);
+  const { first } = await perl(bench, 0, "shared", workers - 1);
+  const [port = 0, ...pids] = first.split(" ").map(Number);
   return { port, pids };
 }
 
@@ -87,7 +99,6 @@ async function withStuckWorker(
   start: () => Promise<Team>,
   work: (team: Team, stuck: number, own: OwnSockets) => Promise<void>,
 ): Promise<void> {
-  bench.need(hasTool("perl"), "needs perl: Node knows SO_REUSEPORT since 22.12 only");
   const team = await start();
   const stuck = team.pids.at(-1) ?? 0;
   try {
@@ -116,10 +127,10 @@ async function stuck(
   { clients }: Params,
   { workers, share }: { workers: number; share: readonly [least: number, most: number] },
 ): Promise<void> {
-  const [least, most] = share.map((part) => Math.floor(clients * part));
+  const [least, most] = share;
   const waits = bench.predict(
     "clients that wait in its queue (Recv-Q)",
-    between(Math.max(1, least ?? 1), most ?? clients),
+    between(Math.max(1, Math.floor(clients * least)), Math.floor(clients * most)),
     `about one in ${workers}, by the hash`,
   );
   const listeners = bench.predict("LISTEN rows on the port", workers);
@@ -159,7 +170,6 @@ const broken = {
 const control = {
   about: "the same four, none of them stuck: everybody is answered",
   run: async (bench: Bench, { clients }: Params) => {
-    bench.need(hasTool("perl"), "needs perl: Node knows SO_REUSEPORT since 22.12 only");
     const listeners = bench.predict("LISTEN rows on the port", WORKERS);
     const done = bench.predict("clients answered", clients);
     const left = bench.predict("clients that wait in any queue (Recv-Q)", 0);
