@@ -196,7 +196,7 @@ const abortOnOverflow = {
 
 const stopped = {
   about:
-    "nobody gets an error: not while the queue is full for a moment; of a process that is stopped (SIGSTOP) it stays full, and connect() fails",
+    "'nobody gets an error': true of a moment; of a stopped process (SIGSTOP) the queue stays full, and connect() times out",
   run: (bench: Bench, { clients }: Params) =>
     withSockets(async (own) => {
       bench.sysctl("net.ipv4.tcp_syn_retries", 1);
