@@ -219,7 +219,7 @@ export const CLAIMS: readonly Claim[] = [
     verdict: "wrong",
     bears: (connections = 0) => connections > 1_000,
     because:
-      "Since Linux 4.18 tcp_tw_reuse is 2: on loopback a port serves again after one second. 1,000 ports give 1,000 connections a second there. With the default range nobody gets to 28,232 a second: beyond 14,116, the ports of one parity, connect() has to search long, in C as in Node.",
+      "Since Linux 4.18 tcp_tw_reuse is 2: on loopback a port serves again after one second. 1,000 ports give 1,000 connections a second there. With the default range nobody who leaves the choice of the port to the kernel gets to 28,232 a second: beyond 14,116, the ports of one parity, connect() has to search long, in C as in Node.",
   },
   {
     name: "soft-limit",
