@@ -9,6 +9,7 @@
  * CAVEAT  Node accepts eagerly: the lab blocks its event loop while the clients come and go
  * SEE     inet_csk_accept() in net/ipv4/inet_connection_sock.c, tcp_reset() in net/ipv4/tcp_input.c; accept(2)
  */
+import { isStopped } from "../kernel/process.ts";
 import type { Bench } from "../lab/bench.ts";
 import { defineLab } from "../lab/define.ts";
 import { countErrno, rows, withSockets, type Line } from "../lab/network.ts";
@@ -92,12 +93,15 @@ async function begin(
       ...["--leave", plan.leave, "--hold-ms", `${plan.stayMs}`],
     ]);
   const script = await bench.script("client", [process.execPath, "--eval", askers(clients, port)]);
-  await bench.suspend(script.pid);
+  await bench.until(
+    () => isStopped(script.pid),
+    (hasStopped) => hasStopped,
+  );
   process.kill(script.pid, "SIGCONT");
   return script;
 }
 
-/** Clients that connect, send a request, and reset. They wait to be let go before the first of them connects. */
+/** Clients that connect, send a request, and reset. They stop before the first of them connects, and wait for SIGCONT. */
 const askers = (clients: number, port: number): string => `
   console.log("ready");
   process.kill(process.pid, "SIGSTOP");
