@@ -59,6 +59,7 @@ async function fill(
     const failure = bench.predict("the error of the next one", error);
     const used = bench.predict("local ports in use", ports, "all of the range");
     const open = bench.predict("ESTABLISHED, client's side", capacity);
+    const waiting = bench.predict("TIME_WAIT, client's side", 0, "nothing to wait for, or reuse");
     const handshakes = bench.predict("handshakes (TcpActiveOpens)", capacity);
     const result = await untilError(own, destinations, choose);
     connected.measured(result.lines.length);
@@ -66,6 +67,7 @@ async function fill(
     const all = destinations.flatMap((port) => rows(bench, "client", "ESTABLISHED", port));
     used.measured(new Set(all.map(({ local }) => local.port)).size);
     open.measured(all.length);
+    waiting.measured(rows(bench, "client", "TIME_WAIT").length);
     handshakes.measured(bench.counted("TcpActiveOpens"));
   });
 }

@@ -172,8 +172,7 @@ const shorterIdle = {
 };
 
 const poolIdle = {
-  about:
-    "the same with the pool of our protocol: idle limit below the server's, and a look before it lends",
+  about: "the same with the pool of our protocol: an idle limit below the server's",
   run: async (bench: Bench, { clients }: Params) => {
     const answered = bench.predict("second requests answered", clients);
     const made = bench.predict("connections made (TcpPassiveOpens)", 2 * clients, "new ones");

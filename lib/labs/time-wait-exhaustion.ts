@@ -13,11 +13,13 @@
 import { defineLab } from "../lab/define.ts";
 import type { Bench } from "../lab/bench.ts";
 import { between } from "../lab/claim.ts";
+import { settled } from "../lab/network.ts";
 import type { ChurnResult } from "../protocol/churn.ts";
 import { jsonPool } from "../protocol/json/pool.ts";
 
 const FIRST_PORT = 40_000;
 const WAIT_AFTERWARDS_MS = 1_200;
+const HALF_CLOSED = 23;
 /** tcp_tw_reuse_delay, 1,000 ms; a constant before Linux 6.14. */
 const REUSE_AFTER_MS = 1_050;
 
@@ -187,14 +189,25 @@ const finTimeout = {
     shrinkPorts(bench, ports);
     bench.sysctl("net.ipv4.tcp_fin_timeout", 1);
     await bench.server();
+    const { port } = await bench.server(["--leak"]);
     const left = bench.predict(
       `TIME_WAIT ${WAIT_AFTERWARDS_MS} ms later`,
       ports,
       "60 s is a constant of the kernel",
     );
+    const halfClosed = bench.predict(
+      `FIN_WAIT2 then, of ${HALF_CLOSED} (peer stays open)`,
+      0,
+      "their second is over",
+    );
     await bombUntilError(bench, ports);
+    await bench.run("client", [
+      ...["--port", `${port}`, "--connections", `${HALF_CLOSED}`],
+      ...["--messages", "0", "--leave", "end"],
+    ]);
     await bench.pass(WAIT_AFTERWARDS_MS);
     left.measured(bench.view().clients.TIME_WAIT, assassinations(bench));
+    halfClosed.measured(await settled(bench, 0, ["client", "FIN_WAIT2", port]));
   },
 };
 

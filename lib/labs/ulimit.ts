@@ -27,6 +27,9 @@ function limits(soft: number, hard: number): readonly string[] {
   return ["prlimit", `--nofile=${soft}:${hard}`];
 }
 
+/** Tells its soft limit in the first line of stderr, and becomes the program behind it. */
+const TELLS_SOFT_LIMIT = ["sh", "-c", 'ulimit -Sn >&2; exec "$@"', "sh"];
+
 function needApart(bench: Bench, { soft, hard }: Params): void {
   bench.need(hard >= soft + APART, `needs an upper limit of at least ${soft + APART}, not ${hard}`);
 }
@@ -132,6 +135,7 @@ const softLimit = {
   about: "ulimit -Sn alone: Node raises the soft limit to the hard one when it starts",
   run: async (bench: Bench, { soft, hard }: Params) => {
     needApart(bench, { soft, hard });
+    const started = bench.predict("soft limit that it was started with", soft, "ulimit -Sn");
     const effective = bench.predict(
       "soft limit of the running server",
       hard,
@@ -142,9 +146,14 @@ const softLimit = {
       soft,
       `${soft} clients and Node's own descriptors are more than ${soft}`,
     );
-    const server = await bench.server([], { through: limits(soft, hard) });
-    effective.measured(descriptorLimit(server.pid).soft);
-    served.measured(await crowd(bench, soft, server.port));
+    const through = [...limits(soft, hard), ...TELLS_SOFT_LIMIT];
+    const server = await bench.server([], { through });
+    const running = descriptorLimit(server.pid);
+    const answered = await crowd(bench, soft, server.port);
+    await server.stop();
+    started.measured(Number.parseInt(await server.said, 10));
+    effective.measured(running.soft);
+    served.measured(answered);
   },
 };
 
