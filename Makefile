@@ -95,8 +95,8 @@ fuzz: $(BUILT) ## A million malformed inputs at a live server (FUZZ_INPUTS, FUZZ
 	FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} $(BIN)/vitest run cmd/fuzz.test.ts
 
 .PHONY: test-matrix
-test-matrix: $(BUILT) ## Run all tests on Node 20, 22 and 24 (from npm)
-	for version in 20 22 24; do
+test-matrix: $(BUILT) ## Run all tests on Node 20, 22, 24 and 26 (from npm)
+	for version in 20 22 24 26; do
 	  echo "--- Node $$version"
 	  npx --yes node@$$version $(BIN)/../vitest/vitest.mjs run
 	done
