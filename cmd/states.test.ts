@@ -139,6 +139,18 @@ describe("states FILE", () => {
     expect(JSON.parse(stdout)).toMatchObject({ from: "netstat -tan", counts: { LISTEN: 1 } });
   });
 
+  it("takes a tool that a Ctrl-C has ended for a Ctrl-C, and one that was killed for a failure", async () => {
+    const ended = async (by: string): Promise<unknown> => {
+      const bin = mkdtempSync(join(folder, "ended-"));
+      writeFileSync(join(bin, "ss"), `#!/bin/sh\nkill -${by} $$\n`, { mode: 0o755 });
+      const env = { PATH: `${bin}:${process.env["PATH"] ?? ""}` };
+      return run(["--source", "ss"], { env });
+    };
+    expect(await ended("INT")).toMatchObject({ code: 130, stdout: "", stderr: "" });
+    const why = expect.stringContaining("was killed with SIGKILL") as string;
+    expect(await ended("KILL")).toMatchObject({ code: 2, stdout: "", stderr: why });
+  });
+
   it("falls back to /proc where ss is not installed, and says so", async () => {
     const { stdout } = await run(["--json"], { env: { PATH: "/nonexistent" } });
     expect(JSON.parse(stdout)).toMatchObject({

@@ -370,6 +370,21 @@ describe.skipIf(isMissing)("trace", () => {
     },
   );
 
+  it("takes a recording that a Ctrl-C has ended for a Ctrl-C, and one that was killed for a failure", async () => {
+    const ended = async (by: string): Promise<unknown> => {
+      const folder = mkdtempSync(join(scratch, "ended-"));
+      writeFileSync(join(folder, "env"), `#!/bin/sh\nkill -${by} $$\n`, { mode: 0o755 });
+      const env = { PATH: `${folder}:${process.env["PATH"] ?? ""}` };
+      const { code, stderr } = await run("trace", ["--pid", `${process.pid}`], { env });
+      return [code, stderr.split("\n")[1]];
+    };
+    expect(await ended("INT")).toEqual([130, ""]);
+    expect(await ended("KILL")).toEqual([
+      2,
+      "trace: the recording was ended by SIGKILL [TFL_NEEDS]",
+    ]);
+  });
+
   it("leaves a process that it has hardly joined, and takes one without a call for nobody else's", async () => {
     const ends = await Promise.all(
       [1, 10, 20, 30, 40].map(async (forMs) => {

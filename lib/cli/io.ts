@@ -34,7 +34,8 @@ export type Io = {
 };
 
 const LIVE_PLAIN_INTERVAL_MS = 1_000;
-const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
+/** Signals that whole groups of processes get, from a terminal, a shell or timeout(1); and the exit code for each. */
+export const SIGNALS: Readonly<Record<string, number>> = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 };
 
 /** Connects a command with this process's streams and signals. Call it once. */
 export function processIo(): Io {

@@ -15,7 +15,7 @@ import {
   type Values,
 } from "./flags.ts";
 import { columns, EXIT_CODES, helpText, type Helpful } from "./help.ts";
-import { processIo, type Io } from "./io.ts";
+import { processIo, SIGNALS, type Io } from "./io.ts";
 
 /** What yargs found on a command line, unchecked. */
 type Given = Record<string, unknown> & { _: (string | number)[] };
@@ -74,7 +74,7 @@ export async function main(program: AnyCommand | CommandGroup): Promise<never> {
   setInterval(() => undefined, 2 ** 31 - 1);
   const code = await (
     "commands" in program ? runGroup(program, argv, io) : program.main(argv, io)
-  ).catch((error: unknown) => explain(program.name, error, io));
+  ).catch((error: unknown) => interruption(error) ?? explain(program.name, error, io));
   // A pipe takes what it has room for; exit would throw the rest of a long JSON away. Whoever reads may have stopped, for ever: now
   // there is nothing left to sum up, and one Ctrl-C is enough.
   const written = Promise.all([process.stdout, process.stderr].map(flushed));
@@ -263,6 +263,15 @@ function packageVersion(): string {
     }
   }
   return "unknown";
+}
+
+/**
+ * A Ctrl-C ends what we have started, too, and that may be known here before the Ctrl-C itself: Node blocks signals while it starts a
+ * program, and then another thread has to take them. So whoever blames a program that ended gives its `signal` in the error's `cause`.
+ */
+function interruption(error: unknown): number | undefined {
+  const { signal } = ((error as Error).cause ?? {}) as { readonly signal?: string };
+  return SIGNALS[signal ?? ""];
 }
 
 /**

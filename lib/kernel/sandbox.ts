@@ -79,21 +79,28 @@ exec unshare --net -- sh -c '
  */
 export async function findRung(without?: string): Promise<Rung> {
   const user = await attempt("user-namespace");
-  if (user === "works") return "user-namespace";
-  if (!isRoot()) throw new NeedsError(noSandbox(user, without));
+  if (!user.failed) return "user-namespace";
+  if (!isRoot()) throw new NeedsError(noSandbox(user.reason, without), { cause: user });
   const root = await attempt("root-namespace");
-  if (root === "works") return "root-namespace";
-  throw new NeedsError(noSandbox(root, without));
+  if (!root.failed) return "root-namespace";
+  throw new NeedsError(noSandbox(root.reason, without), { cause: root });
 }
 
-async function attempt(rung: Rung): Promise<string> {
+type Attempt = {
+  readonly failed: boolean;
+  readonly reason: string;
+  /** What has ended it. */
+  readonly signal: string | undefined;
+};
+
+async function attempt(rung: Rung): Promise<Attempt> {
   const { execa } = await import("execa");
   const [file = "", ...args] = sandboxCommand(rung, ["true"]);
-  const { failed, stderr, originalMessage } = await execa(file, args, {
+  const { failed, stderr, originalMessage, signal } = await execa(file, args, {
     reject: false,
     stdin: "ignore",
   });
-  return failed ? stderr.trim() || (originalMessage ?? "failed") : "works";
+  return { failed, reason: stderr.trim() || (originalMessage ?? "failed"), signal };
 }
 
 function isRoot(): boolean {

@@ -43,7 +43,7 @@ export type CaptureOptions = {
   readonly signal?: AbortSignal;
 };
 
-/** A source that is not there, or that failed. `code` is stable. */
+/** A source that is not there, or that failed. `code` is stable; `cause.signal` is what has ended a tool. */
 export class CaptureError extends Error {
   override name = "CaptureError";
   readonly code = "TFL_CAPTURE";
@@ -252,7 +252,13 @@ async function output(tool: Tool, signal: AbortSignal | undefined): Promise<Outp
     return output({ command: tool.plain, package: tool.package }, signal);
   throw new CaptureError(
     `${tool.command.join(" ")}: ${complaint || firstLine(result.shortMessage)}`,
+    { cause: cause(result) },
   );
+}
+
+/** Too much output is ended by a signal as well, but by ours. */
+function cause({ isMaxBuffer, signal }: { isMaxBuffer: boolean; signal?: string }): unknown {
+  return isMaxBuffer ? undefined : { signal };
 }
 
 function firstLine(text = ""): string {

@@ -44,6 +44,7 @@ export type Recording = {
   readonly notes: readonly string[];
 };
 
-/** What the stage prints at its end. */
+/** What the stage prints at its end; `signal` is what has ended it instead. */
 export type StageAnswer =
-  { readonly recording: Recording } | { readonly failed: string; readonly isNeed: boolean };
+  | { readonly recording: Recording }
+  | { readonly failed: string; readonly isNeed: boolean; readonly signal?: string };

@@ -1,5 +1,6 @@
 /** record: starts a stage in a sandbox and brings back what it recorded. */
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import type { Writable } from "node:stream";
 import { builtCommand } from "../kernel/built.ts";
 import { NeedsError } from "../kernel/errors.ts";
@@ -11,7 +12,7 @@ import type { Order, Recording, StageAnswer } from "./order.ts";
  * Records what the order says. When `signal` is aborted what runs programs of ours is killed and this resolves with undefined; a
  * command or a process is let go of, and what was recorded until then comes back.
  *
- * @throws NeedsError when strace or tcpdump is missing, or may not do it.
+ * @throws NeedsError when strace or tcpdump is missing, or may not do it, or when a signal ends the stage, which is `cause.signal`.
  */
 export async function record(order: Order, signal: AbortSignal): Promise<Recording | undefined> {
   for (const tool of ["strace", "tcpdump"]) needTool(tool, tool);
@@ -27,23 +28,25 @@ export async function record(order: Order, signal: AbortSignal): Promise<Recordi
   if (signal.aborted) stop();
   const chunks: Buffer[] = [];
   child.stdout?.on("data", (chunk: Buffer) => chunks.push(chunk));
-  await new Promise((resolve) => child.on("close", resolve));
+  const [, by] = (await once(child, "close")) as [code: number | null, by: NodeJS.Signals | null];
   signal.removeEventListener("abort", stop);
   if (signal.aborted && isOurs) return undefined;
-  const text = Buffer.concat(chunks).toString();
-  const answer = text === "" ? NO_ANSWER : (JSON.parse(text) as StageAnswer);
+  const answer = answerIn(Buffer.concat(chunks).toString(), by);
   // A Ctrl-C at a terminal reaches the stage and strace, too, and ends them when they have hardly begun.
   if (signal.aborted && "failed" in answer) return undefined;
   return recordingIn(answer);
 }
 
-const NO_ANSWER: StageAnswer = {
-  failed: "the recording ended without a word; is this a Linux machine?",
-  isNeed: true,
-};
+/** What a stage has printed that was ended `by` a signal, or by itself. */
+function answerIn(text: string, by: NodeJS.Signals | null): StageAnswer {
+  if (text !== "") return JSON.parse(text) as StageAnswer;
+  if (by === null)
+    return { failed: "the recording ended without a word; is this a Linux machine?", isNeed: true };
+  return { failed: `the recording was ended by ${by}`, isNeed: true, signal: by };
+}
 
 function recordingIn(answer: StageAnswer): Recording {
   if ("recording" in answer) return answer.recording;
-  if (answer.isNeed) throw new NeedsError(answer.failed);
+  if (answer.isNeed) throw new NeedsError(answer.failed, { cause: answer });
   throw new Error(answer.failed);
 }
