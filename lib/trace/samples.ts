@@ -130,11 +130,14 @@ type Span = { readonly state: TcpState; readonly beginNs: bigint; readonly endNs
 
 /** The states of a side in the order of time, for ever. One without a socket of its own, LISTEN included, is CLOSE. */
 function spansOf(changes: readonly StateChange[], side: Side): readonly Span[] {
-  const spans = changes.map(({ atNs, states }, index) => ({
-    state: states[side] === "LISTEN" ? "CLOSE" : states[side],
-    beginNs: atNs,
-    endNs: changes[index + 1]?.atNs ?? FOREVER_NS,
-  }));
+  const spans = changes.flatMap(({ atNs, states, between }, index): readonly Span[] => {
+    const nextNs = changes[index + 1]?.atNs;
+    const state = states[side] === "LISTEN" ? "CLOSE" : states[side];
+    const span = { state, beginNs: atNs, endNs: nextNs ?? FOREVER_NS };
+    const passed = between?.[side];
+    if (passed === undefined) return [span];
+    return [{ state: passed, beginNs: atNs, endNs: nextNs ?? atNs }, span];
+  });
   const [first, last] = [spans[0], spans.at(-1)];
   if (first === undefined || last === undefined) return [];
   const before = { state: "CLOSE", beginNs: 0n, endNs: first.beginNs } as const;

@@ -14,7 +14,15 @@ export type Side = "client" | "server";
 export type States = Readonly<Record<Side, TcpState>>;
 
 /** The states of both sides after a packet. */
-export type StateChange = { readonly atNs: bigint; readonly states: States };
+export type StateChange = {
+  readonly atNs: bigint;
+  readonly states: States;
+  /**
+   * The state that its receiver was in between its ACK and its FIN. Linux sends the last ACK before it leaves it, and the socket table
+   * shows it meanwhile: tcp_fin() in net/ipv4/tcp_input.c.
+   */
+  readonly between?: Partial<States>;
+};
 
 /** A packet with the side that sent it. */
 export type SidedPacket = { readonly from: Side; readonly packet: Packet };
@@ -44,15 +52,18 @@ export function followStates(packets: readonly SidedPacket[], isListening = true
     : { client: half("ESTABLISHED"), server: half("ESTABLISHED") };
   let crossed: SidedPacket | undefined;
   return packets.map(({ from, packet }, index) => {
+    const to = otherSide(from);
+    let between: TcpState | undefined;
     sent(halves[from], packet);
     if (isCrossedFin(packets, index)) crossed = { from, packet };
-    else if (!isLostFin(packets, index)) received(halves[otherSide(from)], packet);
-    if (crossed?.from === otherSide(from) && packet.flags.includes("FIN")) {
+    else if (!isLostFin(packets, index)) between = received(halves[to], packet);
+    if (crossed?.from === to && packet.flags.includes("FIN")) {
       received(halves[from], crossed.packet);
       crossed = undefined;
     }
     const { client, server } = halves;
-    return { atNs: packet.atNs, states: { client: client.state, server: server.state } };
+    const states = { client: client.state, server: server.state };
+    return { atNs: packet.atNs, states, ...(between && { between: { [to]: between } }) };
   });
 }
 
@@ -101,20 +112,24 @@ function sent(half: Half, packet: Packet): void {
   }
 }
 
-function received(half: Half, packet: Packet): void {
+/** Returns the state between the ACK and the FIN of one packet, if both of them changed it. */
+function received(half: Half, packet: Packet): TcpState | undefined {
   const has = new Set(packet.flags);
   if (has.has("RST")) {
     if (isEndedBy(half, packet)) half.state = "CLOSE";
-    return;
+    return undefined;
   }
   if (has.has("SYN")) {
     if (half.state === "SYN_SENT") half.state = has.has("ACK") ? "ESTABLISHED" : "SYN_RECV";
-    return;
+    return undefined;
   }
+  const before = half.state;
   if (has.has("ACK")) receivedAck(half, packet);
-  if (!has.has("FIN")) return;
-  half.state = AFTER_THEIR_FIN[half.state] ?? half.state;
+  if (!has.has("FIN")) return undefined;
+  const between = half.state;
+  half.state = AFTER_THEIR_FIN[between] ?? between;
   half.theirFinEnd = endOf(packet);
+  return before === between || between === half.state ? undefined : between;
 }
 
 /**

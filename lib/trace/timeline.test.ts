@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import type { TcpState } from "../sockets/record.ts";
 import { clockBounds } from "./clock.ts";
 import { gather } from "./conversations.ts";
 import { socketCalls } from "./descriptors.ts";
@@ -229,6 +230,16 @@ describe("states, derived from packets (RFC 9293, figure 5)", () => {
     ]);
   });
 
+  it("a FIN that also acknowledges ours leads through FIN_WAIT2, one that comes later does not", () => {
+    const [fin, ack] = [segment("client", "FIN ACK", 5), segment("server", "ACK", 0, 6)];
+    const theirs = segment("server", "FIN ACK", 9, 6);
+    const between = (packets: readonly SidedPacket[]): unknown =>
+      followStates([...handshake, ...packets]).map(({ between }) => between);
+    const nothing = handshake.map(() => undefined);
+    expect(between([fin, theirs])).toEqual([...nothing, undefined, { client: "FIN_WAIT2" }]);
+    expect(between([fin, ack, theirs])).toEqual([...nothing, undefined, undefined, undefined]);
+  });
+
   it("a FIN that is sent again before anything acknowledged it had not arrived", () => {
     const fin = segment("server", "FIN ACK", 9, 6);
     const packets = [
@@ -323,7 +334,7 @@ describe("segments in a timeline", () => {
 describe("the socket table against the packets", () => {
   const conversation = conversations[0]!;
   const changes = followStates(conversation.packets);
-  const readAt = (atNs: bigint, state: "ESTABLISHED" | "TIME_WAIT"): Sample => ({
+  const readAt = (atNs: bigint, state: TcpState): Sample => ({
     fromNs: `${atNs}`,
     toNs: `${atNs}`,
     rows: [{ local: "127.0.0.1:57878", remote: "127.0.0.1:4000", state, recvQ: 0 }],
@@ -348,6 +359,14 @@ describe("the socket table against the packets", () => {
     ]);
     expect(disagreements).toMatchObject([
       { side: "client", seen: "ESTABLISHED", derived: ["TIME_WAIT"] },
+    ]);
+  });
+
+  it("knows FIN_WAIT2 until the last ACK, and not behind it", () => {
+    const fin = changes.findLast(({ between }) => between?.client === "FIN_WAIT2")!;
+    const seen = [fin.atNs + 1n, end + 9_000_000n].map((atNs) => readAt(atNs, "FIN_WAIT2"));
+    expect(compare(conversation, changes, seen).disagreements).toMatchObject([
+      { side: "client", atNs: end + 9_000_000n, seen: "FIN_WAIT2", derived: ["TIME_WAIT"] },
     ]);
   });
 
