@@ -469,6 +469,15 @@ describe("lab shell", () => {
     expect(stderr).toContain("no-such-command");
   });
 
+  it("ends at a Ctrl-C that comes before its command has begun", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const words = ["shell", "--alone", "--", "sh", "-c", "sleep 5; exit 23"];
+    const shell = start("lab", words, { through: ["setsid"] });
+    await until(shell.stderr, (text) => text.includes("exit ends it"));
+    process.kill(-shell.pid, "SIGINT");
+    expect((await shell.finished).code).toBe(130);
+  });
+
   it("looks where the system looks when there is no PATH", async (test) => {
     test.skip(cannotSandbox !== undefined, cannotSandbox);
     const words = ["shell", "--alone", "--", "echo", "23"];

@@ -1,9 +1,10 @@
 /** shell-main: the first process of a sandbox shell: prepares the network, then runs the shell and waits for its end. */
+import { writeSync } from "node:fs";
 import { execa } from "execa";
 import { NeedsError } from "../kernel/errors.ts";
 import { enterSandbox } from "../kernel/sandbox.ts";
 import { writeSysctl } from "../kernel/sysctl.ts";
-import { exitCodeOf, FRIENDLY } from "./shell.ts";
+import { exitCodeOf, FRIENDLY, HAS_BEGUN } from "./shell.ts";
 
 process.on("SIGINT", () => undefined); // Ctrl-C is for what runs in the shell.
 await enterSandbox().catch((error: unknown) => {
@@ -13,4 +14,6 @@ await enterSandbox().catch((error: unknown) => {
 });
 for (const [name, value] of Object.entries(FRIENDLY)) writeSysctl(name, value);
 const [, , , file = "/bin/sh", ...args] = process.argv;
-process.exit(exitCodeOf(await execa(file, args, { stdio: "inherit", reject: false })));
+const shell = execa(file, args, { stdio: "inherit", reject: false });
+writeSync(HAS_BEGUN, "\n");
+process.exit(exitCodeOf(await shell));

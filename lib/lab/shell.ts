@@ -46,7 +46,9 @@ export async function enterShell(
       "lab shell: joining the sandbox that is open. It ends with its first shell.\n" +
         "Parameters, tcpdump and a look into processes: only there.",
     );
-    const code = await attached(joinCommand(existing, argv), terminal);
+    terminal.leaveSignalsToChild();
+    const [file = "", ...args] = joinCommand(existing, argv);
+    const code = exitCodeOf(await execa(file, args, { ...attached(terminal), stdio: "inherit" }));
     if (findShell() !== existing)
       terminal.err("lab shell: the sandbox has ended; this is outside of it again.");
     return code;
@@ -57,19 +59,23 @@ export async function enterShell(
   );
   if (!isAlone) terminal.err("The same command in further terminals joins it.");
   const mark = isAlone ? "--alone" : SHELL_MARK;
-  const command = sandboxCommand(rung, [...partCommand("shell-main"), mark, ...argv]);
-  return attached(command, terminal);
+  const main = [...partCommand("shell-main"), mark, ...argv];
+  const [file = "", ...args] = sandboxCommand(rung, main);
+  const stdio = ["inherit", "inherit", "inherit", "pipe"] as const;
+  const child = execa(file, args, { ...attached(terminal), stdio });
+  // The kernel keeps signals from the first process of a sandbox until that is ready for them: until then they are ours.
+  child.stdio[HAS_BEGUN].once("data", terminal.leaveSignalsToChild);
+  return exitCodeOf(await child);
 }
 
-async function attached(command: readonly string[], terminal: Terminal): Promise<number> {
-  const { signal: cancelSignal } = terminal;
-  terminal.leaveSignalsToChild();
-  const [file = "", ...args] = command;
+/** The descriptor of a sandbox's first process to which it writes when the shell has begun. */
+export const HAS_BEGUN = 3;
+
+function attached({ signal: cancelSignal }: Terminal) {
   // A make in there is not the child of the make that may have started this.
   const env = { MAKELEVEL: undefined, MAKEFLAGS: undefined, MFLAGS: undefined };
   // unshare and nsenter leave gentler signals to what they have started.
-  const how = { cancelSignal, killSignal: "SIGKILL", stdio: "inherit", reject: false } as const;
-  return exitCodeOf(await execa(file, args, { ...how, env }));
+  return { cancelSignal, killSignal: "SIGKILL", reject: false, env } as const;
 }
 
 /** The exit code of a child, as a shell has it: 128 + n when signal n has ended it. */
