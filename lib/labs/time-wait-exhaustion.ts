@@ -16,6 +16,7 @@ import { between } from "../lab/claim.ts";
 import { settled } from "../lab/network.ts";
 import type { ChurnResult } from "../protocol/churn.ts";
 import { jsonPool } from "../protocol/json/pool.ts";
+import type { VisitsSummary } from "../protocol/visits.ts";
 
 const FIRST_PORT = 40_000;
 const WAIT_AFTERWARDS_MS = 1_200;
@@ -201,10 +202,11 @@ const finTimeout = {
       "their second is over",
     );
     await bombUntilError(bench, ports);
-    await bench.run("client", [
+    const { left: closed } = await bench.run<VisitsSummary>("client", [
       ...["--port", `${port}`, "--connections", `${HALF_CLOSED}`],
       ...["--messages", "0", "--leave", "end"],
     ]);
+    if (closed !== HALF_CLOSED) throw new Error(`only ${closed} of ${HALF_CLOSED} clients closed`);
     await bench.pass(WAIT_AFTERWARDS_MS);
     left.measured(bench.view().clients.TIME_WAIT, assassinations(bench));
     halfClosed.measured(await settled(bench, 0, ["client", "FIN_WAIT2", port]));
