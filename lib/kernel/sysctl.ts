@@ -1,10 +1,13 @@
 /** sysctl: kernel parameters, under the names that sysctl(8) uses. */
 import { readFileSync, writeFileSync } from "node:fs";
 
-/** Reads a parameter, for example `net.ipv4.tcp_tw_reuse`; undefined where this kernel or namespace has none of that name. */
+/**
+ * Reads a parameter, for example `net.ipv4.tcp_tw_reuse`; several values are apart by a blank. Undefined where this kernel or
+ * namespace has none of that name.
+ */
 export function readSysctl(name: string): string | undefined {
   try {
-    return readFileSync(pathOf(name), "latin1").trim();
+    return readFileSync(pathOf(name), "latin1").trim().replaceAll("\t", " ");
   } catch {
     return undefined;
   }

@@ -19,7 +19,7 @@ import {
   type Expectation,
   type Explanation,
 } from "./claim.ts";
-import type { ArmEvent, Sample } from "./events.ts";
+import type { ArmEvent, Sample, Setting } from "./events.ts";
 import {
   runProgram,
   startProgram,
@@ -116,7 +116,14 @@ export class Bench {
   sysctl(name: string, value: string | number): void {
     if (this.#rung === "here")
       throw new SkipArm(`needs ${name}=${value}; --here changes no parameter of this machine`);
+    const before = readSysctl(name) ?? "";
     writeSysctl(name, value);
+    this.hasSet({ name, before, value: readSysctl(name) ?? "" });
+  }
+
+  /** Tells the user which parameter has another value now. */
+  hasSet(setting: Setting): void {
+    this.#emit({ event: "set", setting });
   }
 
   /** The same for a parameter that not every kernel has; nothing happens where there is none of that name. */

@@ -49,6 +49,7 @@ describe("verdicts", () => {
     kind: "broken",
     about: "",
     verdict: "held",
+    settings: [],
     claims: [checkClaim({ text: "t", expected: exactly(1) }, 1)],
     notes: [],
     timeline: [],

@@ -21,6 +21,16 @@ export type Sample = {
   readonly counters: Readonly<Record<string, number>>;
 };
 
+/** A parameter of a network that an arm has set, as sysctl(8) prints it, with blanks for tabs. */
+export type Setting = {
+  /** Whose network, where the arm has several hosts and it is not its own. */
+  readonly host?: string;
+  readonly name: string;
+  readonly before: string;
+  /** Read back from the kernel. */
+  readonly value: string;
+};
+
 /** One line. */
 export type ArmEvent =
   /** The sandbox stands; `netns` is its identity. */
@@ -33,6 +43,7 @@ export type ArmEvent =
       readonly predicted: number | string;
       readonly because?: string;
     }
+  | { readonly event: "set"; readonly setting: Setting }
   | { readonly event: "sample"; readonly sample: Sample }
   | { readonly event: "claim"; readonly claim: Claim }
   /** A part that cannot be shown here, and why; the rest goes on. */

@@ -36,11 +36,13 @@ const HOLD_S = "60";
 /** A host: this process's own network, or one of its own. */
 export class Host {
   readonly #bench: Bench;
+  readonly #name: string;
   readonly #holder: ChildProcess | undefined;
   readonly #before: Counters;
 
-  constructor(bench: Bench, holder?: ChildProcess) {
+  constructor(bench: Bench, name: string, holder?: ChildProcess) {
     this.#bench = bench;
+    this.#name = name;
     this.#holder = holder;
     this.#before = readCounters(this.pid);
   }
@@ -79,7 +81,10 @@ export class Host {
     if (this.#holder === undefined) this.#bench.sysctl(name, value);
     else {
       const path = `/proc/sys/${name.replaceAll(".", "/")}`;
-      this.command("sh", ["-c", 'printf %s "$2" > "$1"', "sh", path, `${value}`]);
+      const script = 'cat "$1" && printf %s "$2" > "$1" && cat "$1"';
+      const said = this.command("sh", ["-c", script, "sh", path, `${value}`]);
+      const [before = "", after = ""] = said.replaceAll("\t", " ").split("\n");
+      this.#bench.hasSet({ host: this.#name, name, before, value: after });
     }
   }
 
@@ -125,13 +130,13 @@ function needNft(bench: Bench): void {
 
 /** This process's own network, as a host. */
 export function thisHost(bench: Bench): Host {
-  return new Host(bench);
+  return new Host(bench, "here");
 }
 
-/** Does `work` with `count` more hosts, and ends them whatever comes of it. */
+/** Does `work` with more hosts, of these names, and ends them whatever comes of it. */
 async function withHosts(
   bench: Bench,
-  count: number,
+  names: readonly string[],
   work: (here: Host, others: readonly Host[]) => Promise<void>,
 ): Promise<void> {
   bench.need(isInSandbox(), "needs hosts of its own; --here has only this machine");
@@ -139,7 +144,7 @@ async function withHosts(
   bench.need(hasTool("ip"), "needs ip to connect hosts (package iproute2)");
   const others: Host[] = [];
   try {
-    while (others.length < count) others.push(await makeHost(bench));
+    for (const name of names) others.push(await makeHost(bench, name));
     await work(thisHost(bench), others);
   } finally {
     for (const host of others) host.end();
@@ -151,7 +156,7 @@ export async function withRoute(
   bench: Bench,
   work: (route: Route) => Promise<void>,
 ): Promise<void> {
-  await withHosts(bench, 2, async (client, [router, server]) => {
+  await withHosts(bench, ["router", "server"], async (client, [router, server]) => {
     if (router === undefined || server === undefined) throw new Error("two hosts were asked for");
     connectHosts(
       { host: client, name: "net0", address: `${ROUTE.client}/24` },
@@ -168,7 +173,7 @@ export async function withRoute(
   });
 }
 
-async function makeHost(bench: Bench): Promise<Host> {
+async function makeHost(bench: Bench, name: string): Promise<Host> {
   const [file = "", ...args] = diesWithParent(["unshare", "--net", "--", "sleep", HOLD_S]);
   const holder = spawn(file, args, { stdio: "ignore" });
   const isApart = (): boolean => {
@@ -182,7 +187,7 @@ async function makeHost(bench: Bench): Promise<Host> {
     holder.kill("SIGKILL");
     bench.need(false, "needs network namespaces inside the sandbox");
   }
-  const host = new Host(bench, holder);
+  const host = new Host(bench, name, holder);
   bench.watchNetwork(host.pid);
   host.command("ip", ["link", "set", "lo", "up"]);
   return host;

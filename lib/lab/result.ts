@@ -2,7 +2,7 @@
 import type { Rung } from "../kernel/sandbox.ts";
 import type { Claim } from "./claim.ts";
 import type { ArmKind } from "./define.ts";
-import type { Sample } from "./events.ts";
+import type { Sample, Setting } from "./events.ts";
 
 /** `skipped`: could not be shown here, `reason` says why. */
 export type Verdict = "held" | "failed" | "skipped";
@@ -14,6 +14,8 @@ export type ArmResult = {
   readonly verdict: Verdict;
   /** Why it was skipped or has failed beyond its claims. */
   readonly reason?: string;
+  /** Parameters of its network, in the order in which it set them. */
+  readonly settings: readonly Setting[];
   readonly claims: readonly Claim[];
   /** Parts that could not be shown here, and why. */
   readonly notes: readonly string[];

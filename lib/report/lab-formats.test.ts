@@ -11,6 +11,7 @@ const held: ArmResult = {
   kind: "broken",
   about: 'a "leak" & #1',
   verdict: "held",
+  settings: [],
   claims: [{ text: "CLOSE_WAIT", predicted: 23, measured: 23, held: true }],
   notes: [],
   timeline: [],

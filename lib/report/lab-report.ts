@@ -3,7 +3,7 @@ import { Chalk, type ChalkInstance } from "chalk";
 import Table from "cli-table3";
 import type { Claim } from "../lab/claim.ts";
 import type { ArmKind, Lab } from "../lab/define.ts";
-import type { Sample } from "../lab/events.ts";
+import type { Sample, Setting } from "../lab/events.ts";
 import type { ArmResult } from "../lab/result.ts";
 import type { TcpState } from "../sockets/record.ts";
 import { count, wrapped } from "./format.ts";
@@ -94,6 +94,14 @@ export function labOpening(lab: Lab, paint: ChalkInstance): string {
 /** What an arm says while it runs. */
 export function sayLine(text: string): string {
   return wrapped(text, "  ");
+}
+
+/** A parameter of its network that an arm has set. */
+export function settingLine({ host, name, before, value }: Setting, paint: ChalkInstance): string {
+  const was = before === value ? "as before" : `was ${before || "empty"}`;
+  return paint.dim(
+    wrapped(`${host === undefined ? "" : `${host}: `}${name} = ${value} (${was})`, "  "),
+  );
 }
 
 const KIND_WIDTH = "control ".length;

@@ -10,6 +10,7 @@ import {
   sampleLine,
   sampleTable,
   sayLine,
+  settingLine,
   theme,
 } from "./lab-report.ts";
 
@@ -38,6 +39,7 @@ export function narrator(
     onArm: (arm) => stage.out(armHeading(arm, paint)),
     onEvent: (event) => {
       if (event.event === "say") stage.out(sayLine(event.text));
+      if (event.event === "set") stage.out(settingLine(event.setting, paint));
       if (event.event === "predicted" && withStory)
         stage.out(predictionLine(event.text, event.predicted, paint));
       if (event.event === "sample" && withStory)
