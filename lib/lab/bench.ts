@@ -19,7 +19,7 @@ import {
   type Expectation,
   type Explanation,
 } from "./claim.ts";
-import type { ArmEvent, Sample, Setting } from "./events.ts";
+import type { ArmEvent, Rules, Sample, Setting } from "./events.ts";
 import {
   runProgram,
   startProgram,
@@ -124,6 +124,11 @@ export class Bench {
   /** Tells the user which parameter has another value now. */
   hasSet(setting: Setting): void {
     this.#emit({ event: "set", setting });
+  }
+
+  /** Tells the user which packets are lost, counted or changed from now on. */
+  hasRules(rules: Rules): void {
+    this.#emit({ event: "rules", rules });
   }
 
   /** The same for a parameter that not every kernel has; nothing happens where there is none of that name. */

@@ -50,6 +50,7 @@ describe("verdicts", () => {
     about: "",
     verdict: "held",
     settings: [],
+    rules: [],
     claims: [checkClaim({ text: "t", expected: exactly(1) }, 1)],
     notes: [],
     timeline: [],

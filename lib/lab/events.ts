@@ -31,6 +31,15 @@ export type Setting = {
   readonly value: string;
 };
 
+/** Rules of a packet filter that an arm has set, in the words of nft(8): they take the place of those at this hook. */
+export type Rules = {
+  readonly host?: string;
+  /** `input`, `forward`, `postrouting` ... */
+  readonly hook: string;
+  /** None: the rules are gone. */
+  readonly lines: readonly string[];
+};
+
 /** One line. */
 export type ArmEvent =
   /** The sandbox stands; `netns` is its identity. */
@@ -44,6 +53,7 @@ export type ArmEvent =
       readonly because?: string;
     }
   | { readonly event: "set"; readonly setting: Setting }
+  | { readonly event: "rules"; readonly rules: Rules }
   | { readonly event: "sample"; readonly sample: Sample }
   | { readonly event: "claim"; readonly claim: Claim }
   /** A part that cannot be shown here, and why; the rest goes on. */

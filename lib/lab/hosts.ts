@@ -36,14 +36,15 @@ const HOLD_S = "60";
 /** A host: this process's own network, or one of its own. */
 export class Host {
   readonly #bench: Bench;
-  readonly #name: string;
+  /** Its name, unless it is the arm's own network. */
+  readonly #who: { readonly host?: string };
   readonly #holder: ChildProcess | undefined;
   readonly #before: Counters;
 
-  constructor(bench: Bench, name: string, holder?: ChildProcess) {
+  constructor(bench: Bench, other?: { readonly name: string; readonly holder: ChildProcess }) {
     this.#bench = bench;
-    this.#name = name;
-    this.#holder = holder;
+    this.#who = other === undefined ? {} : { host: other.name };
+    this.#holder = other?.holder;
     this.#before = readCounters(this.pid);
   }
 
@@ -84,7 +85,7 @@ export class Host {
       const script = 'cat "$1" && printf %s "$2" > "$1" && cat "$1"';
       const said = this.command("sh", ["-c", script, "sh", path, `${value}`]);
       const [before = "", after = ""] = said.replaceAll("\t", " ").split("\n");
-      this.#bench.hasSet({ host: this.#name, name, before, value: after });
+      this.#bench.hasSet({ ...this.#who, name, before, value: after });
     }
   }
 
@@ -98,14 +99,16 @@ export class Host {
     const chain = `type filter hook ${hook} priority 0; policy accept; ${lines.map((line) => `${line};`).join(" ")}`;
     const rules = `add table ${table}; delete table ${table}; table ${table} { chain lab { ${chain} }; }\n`;
     this.command("nft", ["-f", "-"], rules);
+    this.#bench.hasRules({ ...this.#who, hook, lines });
   }
 
   /** Gives connections another source as they leave through an interface: `masquerade`, `snat to ADDRESS`; see nft(8). */
   translate(name: string, lines: readonly string[]): void {
     needNft(this.#bench);
-    const rules = lines.map((line) => `oifname "${name}" ${line};`).join(" ");
-    const chain = `type nat hook postrouting priority 100; policy accept; ${rules}`;
+    const rules = lines.map((line) => `oifname "${name}" ${line}`);
+    const chain = `type nat hook postrouting priority 100; policy accept; ${rules.join("; ")};`;
     this.command("nft", ["-f", "-"], `table ip lab_nat { chain lab { ${chain} }; }\n`);
+    this.#bench.hasRules({ ...this.#who, hook: "postrouting", lines: rules });
   }
 
   /** Packets that the rules with `counter` at a hook have seen. */
@@ -130,7 +133,7 @@ function needNft(bench: Bench): void {
 
 /** This process's own network, as a host. */
 export function thisHost(bench: Bench): Host {
-  return new Host(bench, "here");
+  return new Host(bench);
 }
 
 /** Does `work` with more hosts, of these names, and ends them whatever comes of it. */
@@ -187,7 +190,7 @@ async function makeHost(bench: Bench, name: string): Promise<Host> {
     holder.kill("SIGKILL");
     bench.need(false, "needs network namespaces inside the sandbox");
   }
-  const host = new Host(bench, name, holder);
+  const host = new Host(bench, { name, holder });
   bench.watchNetwork(host.pid);
   host.command("ip", ["link", "set", "lo", "up"]);
   return host;

@@ -2,7 +2,7 @@
 import type { Rung } from "../kernel/sandbox.ts";
 import type { Claim } from "./claim.ts";
 import type { ArmKind } from "./define.ts";
-import type { Sample, Setting } from "./events.ts";
+import type { Rules, Sample, Setting } from "./events.ts";
 
 /** `skipped`: could not be shown here, `reason` says why. */
 export type Verdict = "held" | "failed" | "skipped";
@@ -16,6 +16,8 @@ export type ArmResult = {
   readonly reason?: string;
   /** Parameters of its network, in the order in which it set them. */
   readonly settings: readonly Setting[];
+  /** Rules of its packet filter, likewise. */
+  readonly rules: readonly Rules[];
   readonly claims: readonly Claim[];
   /** Parts that could not be shown here, and why. */
   readonly notes: readonly string[];

@@ -8,7 +8,7 @@ import { networkNamespace, sandboxCommand, type Rung } from "../kernel/sandbox.t
 import type { ArmOrder } from "./arm.ts";
 import type { Claim } from "./claim.ts";
 import type { ArmKind, Lab } from "./define.ts";
-import type { ArmEvent, Sample, Setting } from "./events.ts";
+import type { ArmEvent, Rules, Sample, Setting } from "./events.ts";
 import { parameterValues } from "./parameters.ts";
 import { partCommand } from "./program.ts";
 import { armVerdict, labVerdict, thinnedOut, type ArmResult, type LabResult } from "./result.ts";
@@ -69,6 +69,7 @@ export async function runLab(lab: Lab, options: RunOptions): Promise<LabResult> 
 type Told = {
   readonly timeline: Sample[];
   readonly settings: Setting[];
+  readonly rules: Rules[];
   readonly claims: Claim[];
   readonly notes: string[];
   network?: HeldNetwork | undefined;
@@ -82,7 +83,7 @@ async function runArm(
   options: RunOptions,
 ): Promise<ArmResult> {
   const startMs = performance.now();
-  const told: Told = { timeline: [], settings: [], claims: [], notes: [] };
+  const told: Told = { timeline: [], settings: [], rules: [], claims: [], notes: [] };
   const crash = await execute(order, options, (event) => {
     hear(told, event);
     options.onEvent?.(event);
@@ -93,6 +94,7 @@ async function runArm(
     about: arm.about,
     ...(reason === undefined ? {} : { reason }),
     settings: told.settings,
+    rules: told.rules,
     claims: told.claims,
     notes: told.notes,
     timeline: thinnedOut(told.timeline),
@@ -131,6 +133,7 @@ async function execute(
 function hear(told: Told, event: ArmEvent): void {
   if (event.event === "ready") told.network = held(event.netns);
   if (event.event === "set") told.settings.push(event.setting);
+  if (event.event === "rules") told.rules.push(event.rules);
   if (event.event === "sample") told.timeline.push(event.sample);
   if (event.event === "claim") told.claims.push(event.claim);
   if (event.event === "note") told.notes.push(event.text);

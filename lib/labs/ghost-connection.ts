@@ -29,7 +29,6 @@ const SMALL_BACKLOG = 5;
 const LARGE_BACKLOG = 128;
 const GHOSTS = 3;
 const HELLO = "hello, TCP";
-const NO_RULE = "counter";
 const PATIENCE_MS = 500;
 
 /** Clients that believe that they are connected, and the way to wake the server up. */
@@ -57,7 +56,7 @@ async function lateAcks(
 
 /** Lets the late ACKs through, each with the client's first request. Resolves to how many write() callbacks had no error. */
 async function speak(bench: Bench, { ghosts }: Scene): Promise<number> {
-  thisHost(bench).filter("input", [NO_RULE]);
+  thisHost(bench).filter("input", []);
   const callbacks = ghosts.map(
     ({ socket }) =>
       new Promise<boolean>((resolve) => socket.write(HELLO, (error) => resolve(error == null))),

@@ -10,6 +10,7 @@
  * NEEDS   nft
  * SEE     tcp_data_queue_ofo() in net/ipv4/tcp_input.c; RFC 9000 section 2 (QUIC: streams without this)
  */
+import { readSysctl } from "../kernel/sysctl.ts";
 import type { Bench } from "../lab/bench.ts";
 import { atLeast, atMost, between } from "../lab/claim.ts";
 import { defineLab } from "../lab/define.ts";
@@ -23,7 +24,8 @@ const RTO_MS = 200;
 const TICKS_MS = 10;
 /** Behind the TCP header, which is 32 bytes long with time stamps. */
 const FIRST_BYTE = "@th,256,8";
-const LARGE_RMEM = "4096 4194304 8388608";
+const RMEM = "net.ipv4.tcp_rmem";
+const LARGER = 8;
 
 type Params = { readonly streams: number };
 
@@ -170,7 +172,10 @@ const twoConnections = {
 const largerBuffer = {
   about: "a larger receive buffer: the data has arrived, what is missing is the packet before it",
   run: async (bench: Bench, params: Params) => {
-    bench.sysctl("net.ipv4.tcp_rmem", LARGE_RMEM);
+    const [least = NaN, initial = NaN, most = NaN] = (readSysctl(RMEM) ?? "")
+      .split(" ")
+      .map(Number);
+    bench.sysctl(RMEM, [least, LARGER * initial, Math.max(most, LARGER * initial)].join(" "));
     await stalled(bench, params);
   },
 };

@@ -12,6 +12,7 @@ const held: ArmResult = {
   about: 'a "leak" & #1',
   verdict: "held",
   settings: [],
+  rules: [],
   claims: [{ text: "CLOSE_WAIT", predicted: 23, measured: 23, held: true }],
   notes: [],
   timeline: [],

@@ -3,7 +3,7 @@ import { Chalk, type ChalkInstance } from "chalk";
 import Table from "cli-table3";
 import type { Claim } from "../lab/claim.ts";
 import type { ArmKind, Lab } from "../lab/define.ts";
-import type { Sample, Setting } from "../lab/events.ts";
+import type { Rules, Sample, Setting } from "../lab/events.ts";
 import type { ArmResult } from "../lab/result.ts";
 import type { TcpState } from "../sockets/record.ts";
 import { count, wrapped } from "./format.ts";
@@ -99,9 +99,19 @@ export function sayLine(text: string): string {
 /** A parameter of its network that an arm has set. */
 export function settingLine({ host, name, before, value }: Setting, paint: ChalkInstance): string {
   const was = before === value ? "as before" : `was ${before || "empty"}`;
+  return paint.dim(wrapped(`${whose(host)}${name} = ${value} (${was})`, "  "));
+}
+
+/** Rules of its packet filter that an arm has set, one line each. */
+export function rulesLines({ host, hook, lines }: Rules, paint: ChalkInstance): string {
+  const said = lines.length === 0 ? ["no rules any more"] : lines;
   return paint.dim(
-    wrapped(`${host === undefined ? "" : `${host}: `}${name} = ${value} (${was})`, "  "),
+    said.map((line) => wrapped(`${whose(host)}nft ${hook}: ${line}`, "  ")).join("\n"),
   );
+}
+
+function whose(host: string | undefined): string {
+  return host === undefined ? "" : `${host}: `;
 }
 
 const KIND_WIDTH = "control ".length;

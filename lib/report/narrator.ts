@@ -10,6 +10,7 @@ import {
   sampleLine,
   sampleTable,
   sayLine,
+  rulesLines,
   settingLine,
   theme,
 } from "./lab-report.ts";
@@ -40,6 +41,7 @@ export function narrator(
     onEvent: (event) => {
       if (event.event === "say") stage.out(sayLine(event.text));
       if (event.event === "set") stage.out(settingLine(event.setting, paint));
+      if (event.event === "rules") stage.out(rulesLines(event.rules, paint));
       if (event.event === "predicted" && withStory)
         stage.out(predictionLine(event.text, event.predicted, paint));
       if (event.event === "sample" && withStory)
