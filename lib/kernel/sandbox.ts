@@ -137,13 +137,15 @@ function causes(): readonly string[] {
 export async function enterSandbox(): Promise<void> {
   process.env[SANDBOX_VARIABLE] = networkNamespace();
   const { execa } = await import("execa");
+  const reasons: string[] = [];
   for (const [file, args] of LOOPBACK_UP) {
     if (networkInterfaces()["lo"] !== undefined) return;
-    await execa(file, args, { reject: false, stdin: "ignore" });
+    const { stderr, originalMessage } = await execa(file, args, { reject: false, stdin: "ignore" });
+    reasons.push(stderr.trim() || (originalMessage ?? file));
   }
   if (networkInterfaces()["lo"] === undefined)
     throw new NeedsError(
-      "the loopback interface cannot be brought up: install iproute2, busybox or perl",
+      `the loopback interface cannot be brought up: install iproute2, busybox or perl (${reasons.join("; ")})`,
     );
 }
 

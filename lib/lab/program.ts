@@ -45,12 +45,11 @@ export function startProgram(
   const argv = [...(options.through ?? []), ...builtCommand(`cmd/${name}`), ...flags, "--json"];
   const [file = "", ...args] = diesWithParent(argv);
   const child = execa(file, args, {
-    reject: false,
-    stdin: "ignore",
+    ...OURS,
     env: { ...builtEnvironment(), ...options.env },
     maxBuffer: MAX_OUTPUT_BYTES,
   });
-  if (child.pid === undefined) throw new NeedsError("setpriv did not start: install util-linux");
+  if (child.pid === undefined) throw new NeedsError(NOT_STARTED);
   const end = child.then(({ stdout, stderr, exitCode }) => {
     if (exitCode === 2 || exitCode === 70) throw new Error(`${name} ${flags.join(" ")}: ${stderr}`);
     return lastLine(stdout);
@@ -65,6 +64,15 @@ export function startProgram(
     kill: (signal = "SIGTERM") => child.kill(signal),
   };
 }
+
+/**
+ * They die with their parent by themselves. execa's own `cleanup` signals whatever the handle says at our exit, and the handle of a
+ * program that could not be started says anything: for libuv its process is undefined memory, such as 0, our whole process group.
+ */
+const OURS = { reject: false, stdin: "ignore", cleanup: false } as const;
+
+const NOT_STARTED =
+  "setpriv (package util-linux) did not start: are there too many processes (ulimit -u)?";
 
 const MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
 
@@ -109,11 +117,10 @@ export type Script = {
 export async function startScript(argv: readonly string[]): Promise<Script> {
   const [file = "", ...args] = diesWithParent(argv);
   const child = execa(file, args, {
-    reject: false,
-    stdin: "ignore",
+    ...OURS,
     stderr: "inherit",
   });
-  if (child.pid === undefined) throw new NeedsError("setpriv did not start: install util-linux");
+  if (child.pid === undefined) throw new NeedsError(NOT_STARTED);
   const lines = child.iterable();
   const next = async (): Promise<string> =>
     ((await lines.next()).value as string | undefined) ?? "";

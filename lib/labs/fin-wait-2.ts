@@ -46,9 +46,7 @@ const broken = {
   run: async (bench: Bench, { clients }: Params) => {
     shortTimeout(bench);
     await bench.server(["--leak"]);
-    bench.say(
-      `${clients} clients say that they are done; the server never does. tcp_fin_timeout: ${FIN_TIMEOUT_S} s (default 60).`,
-    );
+    bench.say(`${clients} clients say that they are done; the server never does.`);
     const before = bench.predict("FIN_WAIT2 with an owner", clients);
     const timers = bench.predict("timers on them", 0, "only an orphan gets one");
     const after = bench.predict("FIN_WAIT2 after tcp_fin_timeout", clients, LATER);

@@ -79,9 +79,7 @@ function finWait1(bench: Bench): { all: number; orphaned: number; probing: numbe
 
 /** Closes all connections, and shows what stays of them. */
 async function becomeOrphans(bench: Bench, own: OwnSockets, clients: number): Promise<void> {
-  bench.say(
-    `${clients} clients write to a peer that does not read, then close. Buffers are ${BUFFER_BYTES} bytes (default: up to 4 MiB).`,
-  );
+  bench.say(`${clients} clients write to a peer that does not read, then close.`);
   const orphaned = bench.predict("FIN_WAIT1 without an owner", clients, "close() returned at once");
   const probing = bench.predict("of these with the persist timer", clients, "a closed window");
   const counted = bench.predict(

@@ -169,7 +169,7 @@ const broken = {
   run: async (bench: Bench, params: Params) => {
     const { ports } = params;
     bench.say(
-      `The router has ${ports} ports for its outside address. The client asks for ${2 * ports} connections to one server; tcp_syn_retries is 1 here (default 6).`,
+      `The router has ${ports} ports for its outside address. The client asks for ${2 * ports} connections to one server.`,
     );
     bench.sysctl("net.ipv4.tcp_syn_retries", 1);
     bench.sysctlIfPresent("net.ipv4.tcp_rto_max_ms", 1_000);
