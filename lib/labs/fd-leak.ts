@@ -55,8 +55,16 @@ type Crowd = { readonly ceiling: number; readonly shed: number };
 async function fill(bench: Bench, { ceiling }: Crowd, limit: number): Promise<void> {
   const because = `limit ${limit} - ${limit - ceiling} open before`;
   const closeWait = bench.predict("CLOSE_WAIT, server's side", ceiling, because);
-  const owned = bench.predict("FIN_WAIT2 of clients that half-closed (owned)", OWNED);
-  const orphaned = bench.predict("FIN_WAIT2 of clients that closed (ownerless)", ceiling - OWNED);
+  const owned = bench.predict(
+    "FIN_WAIT2 of clients that half-closed (owned)",
+    OWNED,
+    `${OWNED} of the clients half-close`,
+  );
+  const orphaned = bench.predict(
+    "FIN_WAIT2 of clients that closed (ownerless)",
+    ceiling - OWNED,
+    `${ceiling} - ${OWNED}`,
+  );
   bench.start("client", visitors(OWNED, "half-close"));
   await bench.until(
     () => finWait2(bench).owned,

@@ -31,9 +31,8 @@ export function safe(text: string): string {
 
 const WIDTH = 80;
 
-/** Breaks a text into lines of at most 80 columns: the first after `first`, the others after as many blanks. */
-export function wrapped(text: string, first = ""): string {
-  const margin = " ".repeat(first.length);
+/** Breaks a text into lines of at most 80 columns: the first after `first`, the others after `margin`, which is as many blanks. */
+export function wrapped(text: string, first = "", margin = " ".repeat(first.length)): string {
   const lines: string[] = [];
   let line = first;
   let isEmpty = true;

@@ -208,6 +208,12 @@ describe("timelineChart", () => {
     );
   });
 
+  it("loses no peak, however short, and draws the largest value at full height", () => {
+    const counts = Array.from({ length: 101 }, (_, index) => (index === 50 ? 1 : 0));
+    const chart = timelineChart(counts.map((count, index) => sample(index, count)));
+    expect(chart).toMatch(/^ {4}clients TIME_WAIT +█ +1\n/);
+  });
+
   it("is empty when nothing changed", () => {
     expect(timelineChart([sample(0, 5), sample(100, 5)])).toBe("");
     expect(timelineChart([])).toBe("");

@@ -99,16 +99,19 @@ export function sayLine(text: string): string {
 /** A parameter of its network that an arm has set. */
 export function settingLine({ host, name, before, value }: Setting, paint: ChalkInstance): string {
   const was = before === value ? "as before" : `was ${before || "empty"}`;
-  return paint.dim(wrapped(`${whose(host)}${name} = ${value} (${was})`, "  "));
+  return paint.dim(wrapped(`${whose(host)}${name} = ${value} (${was})`, "  ", HANGING));
 }
 
 /** Rules of its packet filter that an arm has set, one line each. */
 export function rulesLines({ host, hook, lines }: Rules, paint: ChalkInstance): string {
   const said = lines.length === 0 ? ["no rules any more"] : lines;
   return paint.dim(
-    said.map((line) => wrapped(`${whose(host)}nft ${hook}: ${line}`, "  ")).join("\n"),
+    said.map((line) => wrapped(`${whose(host)}nft ${hook}: ${line}`, "  ", HANGING)).join("\n"),
   );
 }
+
+/** What does not fit into a line is not taken for another one. */
+const HANGING = " ".repeat(6);
 
 function whose(host: string | undefined): string {
   return host === undefined ? "" : `${host}: `;
@@ -125,19 +128,25 @@ export function armHeading(
   return wrapped(arm.about, kind).replace(kind, paint.bold(kind));
 }
 
-/** A prediction, told before the run. */
+/** A prediction, told before the run, and how it was computed. */
 export function predictionLine(
-  text: string,
-  predicted: number | string,
+  { text, predicted, because }: Pick<Claim, "text" | "predicted" | "because">,
   paint: ChalkInstance,
 ): string {
-  return paint.dim(`  predicted ${claimValue(predicted)}: ${text}`);
+  const why = because === undefined ? "" : ` (${because})`;
+  return paint.dim(wrapped(`${text}${why}`, `  predicted ${claimValue(predicted)}: `, HANGING));
 }
 
-/** How an arm has ended: its claims as a table, the timeline, what could not be shown, the verdict. */
-export function armOutcome(arm: ArmResult, paint: ChalkInstance): string {
+/**
+ * How an arm has ended: its claims as a table, with the reasons for the predictions unless they were told before the run, the
+ * timeline, what could not be shown, the verdict.
+ */
+export function armOutcome(arm: ArmResult, paint: ChalkInstance, wereTold = false): string {
+  const claims = arm.claims.map(({ because, ...claim }) =>
+    wereTold || because === undefined ? claim : { ...claim, because },
+  );
   return [
-    ...(arm.claims.length > 0 ? [claimTable(arm.claims, paint)] : []),
+    ...(claims.length > 0 ? [claimTable(claims, paint)] : []),
     ...[timelineChart(arm.timeline)]
       .filter((chart) => chart !== "")
       .map((chart) => paint.dim(chart)),
@@ -156,13 +165,23 @@ function claimTable(claims: readonly Claim[], paint: ChalkInstance): string {
     colWidths: [40, 14, 14, 4],
     wordWrap: true,
   });
-  for (const claim of claims)
+  for (const claim of claims) {
     table.push([
       claim.text,
       claimValue(claim.predicted),
       claimValue(claim.measured),
       mark(claim, paint),
     ]);
+    if (claim.because !== undefined)
+      table.push([
+        {
+          content: paint.dim(claim.because),
+          colSpan: 4,
+          wordWrap: true,
+          style: { "padding-left": 2 },
+        },
+      ]);
+  }
   return [
     indent(table.toString()),
     ...explanations(claims).map((line) => wrapped(line, "  * ")),

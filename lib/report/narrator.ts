@@ -42,11 +42,10 @@ export function narrator(
       if (event.event === "say") stage.out(sayLine(event.text));
       if (event.event === "set") stage.out(settingLine(event.setting, paint));
       if (event.event === "rules") stage.out(rulesLines(event.rules, paint));
-      if (event.event === "predicted" && withStory)
-        stage.out(predictionLine(event.text, event.predicted, paint));
+      if (event.event === "predicted" && withStory) stage.out(predictionLine(event, paint));
       if (event.event === "sample" && withStory)
         stage.live(stage.isTty.err ? sampleTable(event.sample) : sampleLine(event.sample));
     },
-    onArmEnd: (result) => stage.out(armOutcome(result, paint)),
+    onArmEnd: (result) => stage.out(armOutcome(result, paint, withStory)),
   };
 }

@@ -60,13 +60,11 @@ function processRows(samples: readonly Sample[], name: string): readonly string[
   return [...row("descriptors", `${name} descriptors`), ...row("rssBytes", `${name} memory`)];
 }
 
-/** The values spread over `WIDTH` columns; a blank is zero. */
+/** The values spread over `WIDTH` columns, each as high as the largest of its values; a blank is zero. */
 function sparkline(values: readonly number[], max: number): string {
+  const begin = (column: number): number => Math.floor((column * values.length) / WIDTH);
   return Array.from({ length: WIDTH }, (_, column) => {
-    const value = values[Math.round((column * (values.length - 1)) / (WIDTH - 1))] ?? 0;
-    if (value === 0) return " ";
-    return (
-      BLOCKS[Math.min(BLOCKS.length - 1, Math.floor((value * BLOCKS.length) / (max + 1)))] ?? " "
-    );
+    const own = values.slice(begin(column), Math.max(begin(column) + 1, begin(column + 1)));
+    return BLOCKS[Math.ceil((Math.max(...own) * BLOCKS.length) / max) - 1] ?? " ";
   }).join("");
 }
