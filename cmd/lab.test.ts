@@ -157,6 +157,7 @@ describe("lab run", () => {
     const lines = stdout.split("\n").filter((line) => / = |nft/.test(line));
     expect(lines).toEqual([
       `  router: net.ipv4.ip_forward = 1 (was ${await fresh("net.ipv4.ip_forward")})`,
+      "  router: mtu of outside = 1400 (was 1500)",
       "  router: nft output: icmp type destination-unreachable icmp code 4 counter drop",
       `  net.ipv4.tcp_retries2 = 1 (was ${await fresh("net.ipv4.tcp_retries2")})`,
     ]);

@@ -21,7 +21,7 @@ export type Sample = {
   readonly counters: Readonly<Record<string, number>>;
 };
 
-/** A parameter of a network that an arm has set, as sysctl(8) prints it, with blanks for tabs. */
+/** A parameter of a network that an arm has set: as sysctl(8) prints it, with blanks for tabs, or `mtu of` an interface. */
 export type Setting = {
   /** Whose network, where the arm has several hosts and it is not its own. */
   readonly host?: string;

@@ -89,6 +89,17 @@ export class Host {
     }
   }
 
+  /** Sets the largest packet of an interface. */
+  mtu(name: string, bytes: number): void {
+    const read = (): string => {
+      const links = JSON.parse(this.command("ip", ["-json", "link", "show", name])) as unknown;
+      return `${(links as readonly { readonly mtu: number }[])[0]?.mtu}`;
+    };
+    const before = read();
+    this.command("ip", ["link", "set", name, "mtu", `${bytes}`]);
+    this.#bench.hasSet({ ...this.#who, name: `mtu of ${name}`, before, value: read() });
+  }
+
   /**
    * Replaces the rules at one hook: lines such as `tcp dport 9001 drop`; none takes them away. Packets are lost where they arrive: one
    * that its own machine drops on its way out makes the kernel believe in local congestion, and it tries again instead of giving up.

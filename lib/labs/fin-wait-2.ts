@@ -193,7 +193,7 @@ export default defineLab({
       "After end(), set a timeout and destroy() the socket when the peer's FIN does not come.",
       "In Node allowHalfOpen: false on the other side: it answers a FIN with its own.",
       "Close on the side that leaks; tcp_fin_timeout only treats the orphans, and TIME_WAIT not at all.",
-      "As a last resort: ss -tK state fin-wait-2 destroys sockets from outside (as root; the kernel needs CONFIG_INET_DIAG_DESTROY).",
+      "As a last resort: ss -tK state fin-wait-2 '( dport = :PORT )' destroys sockets from outside, healthy half-closed ones too: list them first, without -K (as root; the kernel needs CONFIG_INET_DIAG_DESTROY).",
     ],
     reports: [
       "uNetworking/uWebSockets#95",

@@ -148,7 +148,7 @@ export default defineLab({
     recognise: [
       [
         "ss -tan 'sport >= :32768' | awk '{print $4}' | sort | uniq -d | head",
-        "nothing, although so many are open that the range is full: no port serves twice, somebody binds first",
+        "nothing, although the range is full and there are several destinations: no port serves twice, somebody binds first. With one destination it says nothing: there the errno tells, EADDRINUSE (bind) or EADDRNOTAVAIL (connect)",
       ],
       ["strace -f -e trace=bind,connect -p PID", "bind(..., port 0) before every connect()"],
       ["sysctl net.ipv4.ip_local_port_range", "the range that they all share"],

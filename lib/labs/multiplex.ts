@@ -137,8 +137,9 @@ const moreThreads = {
 };
 
 const control = {
-  about: "the same work, one connection after the other",
-  run: async (bench: Bench, { few }: Params) => {
+  about: "the same limit, and one connection after the other",
+  run: async (bench: Bench, { few, limit }: Params) => {
+    needTool("prlimit", "util-linux");
     const answered = bench.predict(
       "messages answered",
       few * MESSAGES,
@@ -151,7 +152,8 @@ const control = {
     );
     const handshakes = bench.predict("handshakes counted by the kernel (TcpPassiveOpens)", few);
     const flags = ["--turns", "--connections", `${few}`, "--messages", `${MESSAGES}`];
-    const result = await bench.run<Multiplex>("multiplex", flags);
+    const through = ["prlimit", `--nofile=${limit}:${limit}`];
+    const result = await bench.run<Multiplex>("multiplex", flags, { through });
     answered.measured(result.exchanged.answered);
     descriptors.measured(growth(result.server, "descriptors"));
     handshakes.measured(bench.counted("TcpPassiveOpens"));

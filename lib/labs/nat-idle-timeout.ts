@@ -30,20 +30,25 @@ type Params = { readonly clients: number };
 /** How long the router remembers, and what it does with what it does not know. */
 type Router = {
   readonly timeoutS: number;
-  readonly invalid: "drop" | "reject with tcp reset";
+  /** Does it answer a segment of a connection that it does not know with a RST? */
+  readonly resets: boolean;
   /** For how long the clients are silent. */
   readonly silenceMs: number;
 };
 
-const FORGETFUL: Router = { timeoutS: TIMEOUT_S, invalid: "drop", silenceMs: SILENCE_MS };
-const PATIENT: Router = { timeoutS: 2, invalid: "drop", silenceMs: 2_300 };
+const FORGETFUL: Router = { timeoutS: TIMEOUT_S, resets: false, silenceMs: SILENCE_MS };
+const PATIENT: Router = { timeoutS: 2, resets: false, silenceMs: 2_300 };
 
-/** The router hides the client's address. */
-function translate(router: Host, { timeoutS, invalid }: Router): void {
-  router.filter("forward", [`ct state invalid counter ${invalid}`]);
+/**
+ * The router hides the client's address. A segment in the middle of a connection that it does not know is "new" to it while tcp_loose
+ * is on, and else "invalid". Only the former is safe to reset: segments outside the window of a healthy connection are invalid, too.
+ */
+function translate(router: Host, { timeoutS, resets }: Router): void {
+  const unknown = "ct state new tcp flags & (syn | rst) == 0 counter reject with tcp reset";
+  router.filter("forward", ["ct state invalid counter drop", ...(resets ? [unknown] : [])]);
   router.translate("outside", ["masquerade"]);
   router.sysctl("net.netfilter.nf_conntrack_tcp_timeout_established", timeoutS);
-  router.sysctl("net.netfilter.nf_conntrack_tcp_loose", 0);
+  router.sysctl("net.netfilter.nf_conntrack_tcp_loose", resets ? 1 : 0);
 }
 
 /** Connections that have been used once and then kept silent for longer than a forgetful router remembers. */
@@ -191,7 +196,7 @@ const rejecting = {
     const repeated = bench.predict("given up (TCPAbortOnTimeout)", 0);
     const theirs = bench.predict("RSTs of the server's kernel (TcpOutRsts)", 0, "the router's are");
     const again = bench.predict("new connections answered", clients);
-    const kind: Router = { ...FORGETFUL, invalid: "reject with tcp reset" };
+    const kind: Router = { ...FORGETFUL, resets: true };
     await afterSilence(bench, { clients, kind }, async ({ client, server, port, lines }) => {
       speakAgain(lines);
       const reset = (): number => countErrno(lines, "ECONNRESET");
@@ -256,7 +261,8 @@ export default defineLab({
       "Keep-alive well below the shortest time-out on the path: socket.setKeepAlive(true, 60_000). In Node the delay counts: without it the kernel waits for two hours.",
       "Heartbeats of the protocol itself (HTTP/2 PING, WebSocket ping, MQTT keep-alive) find a dead peer, too.",
       "Pools: a greatest idle time below that of the router, and a test before use; deadlines for requests; TCP_USER_TIMEOUT.",
-      "On the router: a longer time-out, or reject with tcp reset instead of drop.",
+      "On the router: a longer time-out, or a RST for what it does not know (nft: ct state new tcp flags & (syn | rst) == 0 reject with tcp reset, while nf_conntrack_tcp_loose is 1). " +
+        "Never for all that is invalid: that resets healthy connections as well, for a segment outside the window.",
     ],
     needs: [
       "nft (package nftables), and a kernel with connection tracking and masquerading",

@@ -36,7 +36,7 @@ const TOO_LARGE = "icmp type destination-unreachable icmp code 4";
 
 /** Client - 1500 - router - 1400 - server; the server's own interface does not know of the 1400. */
 function configure(router: Host, { isSilent, clamps }: Router): void {
-  router.command("ip", ["link", "set", "outside", "mtu", `${LINK_MTU}`]);
+  router.mtu("outside", LINK_MTU);
   router.filter("output", [`${TOO_LARGE} counter ${isSilent ? "drop" : "accept"}`]);
   if (clamps) router.filter("forward", ["tcp flags syn tcp option maxseg size set rt mtu"]);
 }

@@ -192,9 +192,9 @@ export default defineLab({
     ],
     symptoms: ["EADDRINUSE from listen()"],
     fix: [
-      "Reserve it: sysctl -w net.ipv4.ip_local_reserved_ports=PORT (a list; one of the safe sysctls of Kubernetes).",
+      "Reserve it: sysctl -w net.ipv4.ip_local_reserved_ports=OLD,PORT (one of the safe sysctls of Kubernetes). It replaces the list: read it first.",
       "Better: choose service ports below 32768, or move the range up.",
-      "Against the TIME_WAIT of an earlier server: SO_REUSEADDR before bind(), in the old server and in the new one. Node does it. Against that of an outgoing connection: 60 s, or ss -K state time-wait '( sport = :PORT )' as root.",
+      "Against the TIME_WAIT of an earlier server: SO_REUSEADDR before bind(), in the old server and in the new one. Node does it. Against that of an outgoing connection: 60 s, or ss -tK state time-wait '( sport = :PORT )' as root (the kernel needs CONFIG_INET_DIAG_DESTROY; older ones refuse for TIME_WAIT).",
     ],
     reports: ["hashicorp/nomad#3456", "projectcalico/calico#3424", "kubernetes/kops#6342"],
   },

@@ -77,7 +77,7 @@ const closesBoth: Proxy = {
   },
 };
 
-const leavesItToNode: Proxy = { ...swallowsFin, allowHalfOpen: false };
+const leavesItToNode: Proxy = { ...passesFinOn, allowHalfOpen: false };
 
 /** Where everybody listens, and the clients, which have all said what they have to say. */
 type Scene = {
@@ -253,9 +253,9 @@ const closeEverything = {
 };
 
 const nodesDefault = {
-  about: "allowHalfOpen: false, Node's default: it closes the front, and the back is left over",
+  about: "allowHalfOpen: false, Node's default, and pipe(): nothing is left over, and no answer",
   run: (bench: Bench, { clients }: Params) =>
-    unanswered(bench, clients, { proxy: leavesItToNode, left: clients }),
+    unanswered(bench, clients, { proxy: leavesItToNode, left: 0 }),
 };
 
 export default defineLab({

@@ -228,7 +228,7 @@ export default defineLab({
       "Take the instance out of the load balancer first, wait until no new connections come, and only then stop listening.",
       "Let the event loop turn before server.close(), so that what waits is accepted; one setImmediate() is too early.",
       "Hand the listening socket over to the new process (systemd socket activation, cluster), so that it is never closed.",
-      "With SO_REUSEPORT: net.ipv4.tcp_migrate_req=1 moves the queue to another listener. Clients: retry what is safe to repeat.",
+      "With SO_REUSEPORT: net.ipv4.tcp_migrate_req=1 (Linux 5.14) moves the queue to another listener; only where all of them have the same options and speak the same protocol, says ip-sysctl: others may crash. Clients: retry what is safe to repeat.",
     ],
     needs: ["perl, for two servers on one port; the arms without SO_REUSEPORT run without it"],
     reports: ["joewalnes/port-sharding#3", "libp2p/go-reuseport#6", "pgbouncer/pgbouncer#902"],

@@ -270,7 +270,7 @@ export default defineLab({
     fix: [
       "Where answers take unequal time: one listener for all workers. In Node cluster does that; reusePort: true (since 22.12) does not. In nginx: listen without reuseport. Its price: with epoll the same few workers get most connections, as long as they keep up.",
       "Keep long work out of the loop that accepts: worker threads, a queue of jobs.",
-      "A supervisor that notices a worker which does not answer and ends it, with net.ipv4.tcp_migrate_req=1: what waits is not reset then, but moves.",
+      "A supervisor that notices a worker which does not answer and ends it, with net.ipv4.tcp_migrate_req=1 (Linux 5.14; for listeners with the same options and protocol only): what waits is not reset then, but moves.",
     ],
     needs: ["perl, for several listeners on one port"],
     reports: ["Kong/kong#12359", "typesense/typesense#2984", "puma/puma#2078"],

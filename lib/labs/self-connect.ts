@@ -193,7 +193,7 @@ export default defineLab({
       "a connection whose two addresses and ports are the same",
     ],
     fix: [
-      "Give services ports below the ephemeral range (below 32768), or reserve them: net.ipv4.ip_local_reserved_ports.",
+      "Give services ports below the ephemeral range (below 32768), or reserve them: net.ipv4.ip_local_reserved_ports (a list, and writing replaces all of it).",
       "In a client that retries: after connect() compare local and remote address and port, and hang up when they are equal.",
       "Check an answer's content, not only that something answers.",
     ],

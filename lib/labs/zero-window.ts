@@ -209,7 +209,7 @@ export default defineLab({
       ["ss -tn state established | sort -k1 -nr | head", "Recv-Q: who does not read"],
       [
         "node inspect -p PID",
-        "with exec process.memoryUsage().arrayBuffers: what waits in Node's own memory; writableLength of a socket is part of it",
+        "with exec process.memoryUsage().arrayBuffers: what waits in Node's own memory; writableLength of a socket is part of it. Port 9229 on 127.0.0.1 stays open for every user of the machine until inspector.close() or the end",
       ],
     ],
     symptoms: [

@@ -62,6 +62,6 @@ describe("what an arm has set", () => {
     expect(first).toMatch(/^ {2}nft input: tcp flags/);
     expect(second).toMatch(/^ {6}\S.* drop$/);
     expect([third, ...rest]).toEqual(["  nft input: counter"]);
-    expect(rulesLines({ hook: "input", lines: [] }, plain)).toBe("  nft input: no rules any more");
+    expect(rulesLines({ hook: "input", lines: [] }, plain)).toBe("  nft input: taken away again");
   });
 });

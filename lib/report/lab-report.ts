@@ -104,7 +104,7 @@ export function settingLine({ host, name, before, value }: Setting, paint: Chalk
 
 /** Rules of its packet filter that an arm has set, one line each. */
 export function rulesLines({ host, hook, lines }: Rules, paint: ChalkInstance): string {
-  const said = lines.length === 0 ? ["no rules any more"] : lines;
+  const said = lines.length === 0 ? ["taken away again"] : lines;
   return paint.dim(
     said.map((line) => wrapped(`${whose(host)}nft ${hook}: ${line}`, "  ", HANGING)).join("\n"),
   );
