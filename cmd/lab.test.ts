@@ -89,9 +89,25 @@ describe("lab list and explain", () => {
     expect(painted.stdout).toContain("\u001B[1mfd-leak\u001B[22m");
   });
 
+  it("answers what somebody has seen with the labs that show it", async () => {
+    const seen = "connect() to 10.0.0.1:80 failed (99: Cannot assign requested address)";
+    const { code, stdout, stderr } = await run("lab", ["explain", seen]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    const [head = "", list = ""] = stdout.trimEnd().split(/:$/m);
+    expect(head.replaceAll("\n", " ")).toBe(`"${seen}" is a symptom in`);
+    const rest = list.split("\n");
+    expect(rest.map((line) => line.trim().split(" ", 1)[0])).toEqual(
+      expect.arrayContaining(["local-address-exhaustion", "time-wait-exhaustion"]),
+    );
+    expect(rest.at(-1)).toBe("Next: lab explain local-address-exhaustion");
+    const page = await run("lab", ["explain", "nf_conntrack: table full"]);
+    expect(page.stdout).toContain("\n  docs/explained/conntrack-full.md\n");
+    expect((await run("lab", ["explain", "nothing like it"])).code).toBe(2);
+  });
+
   it.each([
     [["run", "no-such-lab"], 'there is no lab "no-such-lab"; there are: '],
-    [["explain", "EADDRINUSE"], "but it is a symptom in: inherited-listener, "],
+    [["run", "EADDRINUSE"], "but it is a symptom in: inherited-listener, "],
     [["run"], "needs names of labs"],
     [["run", "--all", "ulimit"], "--all runs every lab: it takes no names"],
     [["frobnicate"], "unknown command"],

@@ -99,14 +99,23 @@ const list = command({
 const explain = command({
   name: "lab explain",
   summary: "what a lab shows, why it happens, how to recognise and to fix it",
-  words: "NAME|TAG..",
+  words: "NAME|TAG|SYMPTOM..",
   flags: {},
-  examples: [["lab explain fd-leak", "reads, runs nothing"]],
+  examples: [
+    ["lab explain fd-leak", "reads, runs nothing"],
+    ['lab explain "Connection reset by peer"', "which labs show what you see"],
+  ],
   run: async (_values, io, names) => {
     if (names.length === 0)
       throw new UsageError("lab explain needs the name of a lab; lab list shows them");
-    const { labExplanation, theme } = await import("../lib/report/lab-report.ts");
-    for (const lab of await load(names)) io.out(labExplanation(lab, theme(io.color.out)));
+    const { labExplanation, showingList, theme } = await import("../lib/report/lab-report.ts");
+    const { isName, showing } = await import("../lib/lab/load.ts");
+    const paint = theme(io.color.out);
+    for (const name of names) {
+      const { labs, pages } = isName(name) ? { labs: [], pages: [] } : await showing(name);
+      if (labs.length + pages.length > 0) io.out(showingList(name, { labs, pages }, paint));
+      else for (const lab of await load([name])) io.out(labExplanation(lab, paint));
+    }
     return 0;
   },
 });
@@ -213,10 +222,11 @@ async function runThem(
     const after = networkParameters();
     io.out(report.summaryTable(results, paint));
     io.out(report.residueLine(results, after.size, changedParameters(before, after)));
-    if (values.short)
-      io.out(
-        "Further fixes of each: make lab NAME=..., or make labs for everything\n(installed by npm: tcp-failure-lab run).",
-      );
+    io.out(
+      values.short
+        ? "Further fixes of each: make lab NAME=..., or make labs for everything\n(installed by npm: tcp-failure-lab run)."
+        : report.furtherLine(results),
+    );
   } else io.out(report.formatted(results, format));
   if (results.some((result) => result.verdict === "failed")) return 1;
   return saidIfAllSkipped(results, io) ? 2 : 0;

@@ -29,19 +29,26 @@ export async function loadLab(name: string): Promise<Lab> {
   return module.default;
 }
 
-/** Somebody may have asked for what they see: an errno, a counter, a state as their tool spells it, a line of a log. */
-async function missing(name: string, names: readonly string[]): Promise<string> {
-  const state = stateNamed(name);
+/** What shows a symptom: labs, and pages in docs/explained/ about those that no lab can show safely. */
+export type Showing = { readonly labs: readonly Lab[]; readonly pages: readonly string[] };
+
+/** Those for what somebody sees: an errno, a counter, a state as their tool spells it, a line of a log. */
+export async function showing(seen: string): Promise<Showing> {
+  const state = stateNamed(seen);
   const isSeen = (symptom: string): boolean =>
-    name !== "" &&
-    (state === undefined ? isAskedFor(symptom, name) : symptom.split(/\W+/).includes(state));
-  const showing = (await loadLabs()).filter(({ story }) => story.symptoms?.some(isSeen));
+    seen !== "" &&
+    (state === undefined ? isAskedFor(symptom, seen) : symptom.split(/\W+/).includes(state));
+  const labs = (await loadLabs()).filter(({ story }) => story.symptoms?.some(isSeen));
   const pages = [...EXPLAINED].filter(([symptom]) => isSeen(symptom)).map(([, page]) => page);
+  return { labs, pages: [...new Set(pages)].map((page) => `docs/explained/${page}.md`) };
+}
+
+/** Somebody may have asked for what they see. */
+async function missing(name: string, names: readonly string[]): Promise<string> {
+  const { labs, pages } = await showing(name);
   const found = [
-    ...(showing.length > 0
-      ? [`it is a symptom in: ${showing.map((lab) => lab.name).join(", ")}`]
-      : []),
-    ...[...new Set(pages)].map((page) => `docs/explained/${page}.md explains it`),
+    ...(labs.length > 0 ? [`it is a symptom in: ${labs.map((lab) => lab.name).join(", ")}`] : []),
+    ...pages.map((page) => `${page} explains it`),
   ];
   const start = `there is no lab ${JSON.stringify(name)}`;
   if (found.length > 0) return `${start}, but ${found.join("; ")}`;
@@ -64,6 +71,11 @@ export async function chooseLabs(words: readonly string[]): Promise<readonly Lab
     ),
   );
   return [...new Set(chosen.flat())];
+}
+
+/** Is it the name of a lab, or of a group of them? */
+export function isName(word: string): boolean {
+  return labNames().includes(word) || isTag(word);
 }
 
 function isTag(word: string): boolean {

@@ -4,9 +4,10 @@ import Table from "cli-table3";
 import type { Claim } from "../lab/claim.ts";
 import type { ArmKind, Lab } from "../lab/define.ts";
 import type { Rules, Sample, Setting } from "../lab/events.ts";
+import type { Showing } from "../lab/load.ts";
 import type { ArmResult } from "../lab/result.ts";
 import type { TcpState } from "../sockets/record.ts";
-import { count, wrapped } from "./format.ts";
+import { count, safe, wrapped } from "./format.ts";
 import { PLAIN_TABLE } from "./plain-table.ts";
 import { timelineChart } from "./timeline.ts";
 
@@ -33,6 +34,20 @@ export function labList(
     ].join("\n"),
   );
   return sections.join("\n\n");
+}
+
+/** The labs, and the pages, for what somebody has seen. */
+export function showingList(seen: string, { labs, pages }: Showing, paint: ChalkInstance): string {
+  const width = Math.max(...labs.map(({ name }) => name.length));
+  const [first] = labs;
+  return [
+    wrapped(`"${safe(seen)}" is a symptom in:`),
+    ...labs.map(({ name, summary }) =>
+      wrapped(summary, `  ${name.padEnd(width)}  `).replace(name, paint.bold(name)),
+    ),
+    ...pages.map((page) => `  ${page}`),
+    ...(first === undefined ? [] : [`Next: lab explain ${first.name}`]),
+  ].join("\n");
 }
 
 /** Everything there is to read about a lab, without running it. */

@@ -108,3 +108,10 @@ export function residueLine(
     "Left behind: ",
   );
 }
+
+/** Where to go on. */
+export function furtherLine(results: readonly LabResult[]): string {
+  const names = [...new Set(results.map(({ lab }) => lab))];
+  const [name = "NAME"] = names.length === 1 ? names : [];
+  return wrapped(`docs/labs/${name}.md, or lab explain ${name}.`, "Why, and how to fix it: ");
+}

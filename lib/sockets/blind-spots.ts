@@ -29,8 +29,8 @@ export const SOURCE_BLIND_SPOTS: Readonly<Record<Source, readonly string[]>> = {
     "Only this network namespace; bound but unused sockets are not listed.",
   ],
   counters: [
-    "Of ESTABLISHED and CLOSE_WAIT one is what remains of CurrEstab, not listed.",
-    "Of TIME_WAIT and FIN_WAIT2 one is what remains of tw and inuse, not listed.",
+    "Of ESTABLISHED and CLOSE_WAIT the larger is the kernel's sum less the other.",
+    "Of TIME_WAIT and FIN_WAIT2 the larger is the kernel's sum less the other, too.",
     "Three readings, not one instant: sockets that change meanwhile may count twice.",
   ],
 };
