@@ -46,12 +46,17 @@ function countOf(outcomes: readonly Outcome[], errno: string): number {
   return outcomes.filter((outcome) => outcome.errno === errno).length;
 }
 
-/** A server that answers every request. */
-function answering(own: OwnSockets): Promise<Listening> {
-  return own.listen({ onLine: ({ socket }) => socket.on("data", () => socket.write(ANSWER)) });
+/** A server that answers every request, and closes what is idle for so long. */
+function answering(own: OwnSockets, idleLimitMs = 0): Promise<Listening> {
+  return own.listen({
+    onLine: ({ socket }) => {
+      socket.on("data", () => socket.write(ANSWER));
+      socket.setTimeout(idleLimitMs, () => socket.destroy());
+    },
+  });
 }
 
-/** Clients with a pool, after their first request. */
+/** Clients with a pool, after their first request. With `idleLimitMs` they let go of what is idle, long before the server does. */
 async function withPool(
   params: Params & { idleLimitMs?: number },
   work: (scene: { agent: Agent; server: Listening }) => Promise<void>,
@@ -62,7 +67,7 @@ async function withPool(
     const size = { maxSockets: clients, maxFreeSockets: clients };
     const agent = new Agent({ keepAlive: true, ...size, ...timeout });
     try {
-      const server = await answering(own);
+      const server = await answering(own, 10 * (idleLimitMs ?? 0));
       await requests(agent, server.port, clients);
       await work({ agent, server });
     } finally {
