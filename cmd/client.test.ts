@@ -98,13 +98,16 @@ describe("client", () => {
   ])("leaves with --leave %s, and %d TIME_WAIT", async (how, timeWaits) => {
     const resets = resetsFromNow();
     const server = await startServer();
+    const view = () => listenerView(readProcNet(), new Set([server.port]));
+    // Another test's server may have had this port within the last minute.
+    const before = view().clients.TIME_WAIT;
     await run("client", ["--port", `${server.port}`, "--connections", "23", "--leave", how]);
     const { clients } = await until(
-      () => listenerView(readProcNet(), new Set([server.port])),
+      view,
       (now) => now.server.CLOSE_WAIT + now.server.LAST_ACK + now.server.ESTABLISHED === 0,
     );
     expect(clients.ESTABLISHED).toBe(0);
-    expect(clients.TIME_WAIT).toBeLessThanOrEqual(timeWaits);
+    expect(clients.TIME_WAIT).toBeLessThanOrEqual(before + timeWaits);
     expect(clients.TIME_WAIT + resets()).toBeGreaterThanOrEqual(timeWaits);
   });
 

@@ -213,6 +213,14 @@ describe("lab run", () => {
     expect(stderr).toContain("3 of 3  ulimit held in");
   });
 
+  it("runs a dozen at a time without a word but its progress", async (test) => {
+    test.skip(cannotSandbox !== undefined, cannotSandbox);
+    const flags = ["run", "unread-close-reset", "--arm", "control", "--repeat", "12"];
+    const { code, stderr } = await run("lab", [...flags, "--jobs", "12"]);
+    expect(code, stderr).toBe(0);
+    expect(stderr.split("\n").filter((line) => !/^lab: |^\d+ of 12 |^$/.test(line))).toEqual([]);
+  });
+
   it("prints nothing but TAP with --format tap, and nothing but XML with --format junit", async (test) => {
     test.skip(cannotSandbox !== undefined, cannotSandbox);
     const flags = ["run", "ulimit", "--arm", "myth", "--format"];

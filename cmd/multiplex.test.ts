@@ -196,6 +196,16 @@ describe("multiplex", () => {
     expect(lastJson(finished)).toMatchObject({ exchanged: { sent: 230, answered: 230 } });
   });
 
+  it("looks at the server at its address, not at another's on the same port", async () => {
+    const server = await startServer(["--host", "127.0.0.2"]);
+    await startServer(["--host", "127.0.0.1", "--port", `${server.port}`]);
+    for (const host of ["127.0.0.1", "127.0.0.2"]) {
+      const flags = ["-c", "23", "--host", host, "--port", `${server.port}`, "--json"];
+      const { server: side } = lastJson(await run("multiplex", flags)) as Result;
+      expect(side!.open.descriptors - side!.before.descriptors, host).toBe(23);
+    }
+  });
+
   it("suggests only what is possible where the limit allows next to nothing", async () => {
     const { code, stderr } = await run("multiplex", ["-c", "2000"], {
       through: ["prlimit", "--nofile=128:128"],

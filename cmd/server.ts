@@ -21,6 +21,7 @@ import {
   type Values,
 } from "../lib/cli/flags.ts";
 import type { Io } from "../lib/cli/io.ts";
+import { addressOf } from "../lib/cli/target.ts";
 import { command, main, refuseFlags, UsageError } from "../lib/cli/main.ts";
 import type { ServeJsonOptions } from "../lib/programs/json-server.ts";
 import type { ServerStatus, Serving } from "../lib/programs/server.ts";
@@ -157,7 +158,7 @@ async function serveEcho(values: Given, io: Io): Promise<number> {
   ]);
   const behaviour = values.leak ? "leak" : values.behave;
   const serving = await serve({
-    host: values.host,
+    host: await addressOf(values.host),
     port: values.port ?? DEFAULT_PORTS.echo,
     backlog: values.backlog,
     behaviour,
@@ -180,6 +181,7 @@ async function serveMessages(values: Given, io: Io): Promise<number> {
   const { log } = values;
   const serving = await serveJson({
     ...jsonOptions(values),
+    host: await addressOf(values.host),
     ...(log === "none"
       ? {}
       : { onEvent: (event) => (log === "json" ? io.out : io.err)(logLine(event, log)) }),
@@ -210,9 +212,8 @@ function checkTls(values: Given): void {
     throw new UsageError("--tls-ca needs --tls-key and --tls-cert");
 }
 
-function jsonOptions(values: Given): ServeJsonOptions {
+function jsonOptions(values: Given): Omit<ServeJsonOptions, "host"> {
   return {
-    host: values.host,
     port: values.port ?? DEFAULT_PORTS.json,
     backlog: values.backlog,
     maxConnections: values["max-connections"],

@@ -24,7 +24,9 @@ const LIMIT_ROWS: { readonly [L in keyof Limits]: readonly [about: string, flag?
   rateBurst: [
     "messages that may come at once before the rate counts; 0 for as many as in one second",
   ],
-  maxQueuedBytes: ["bytes of broadcasts that wait for one client; more gets it `SLOW_CONSUMER`"],
+  maxQueuedBytes: [
+    "bytes of broadcasts that wait for one client; more gets it `SLOW_CONSUMER`; with larger frames four times `maxFrameBytes`",
+  ],
   stallTimeoutMs: ["a client takes nothing of what waits for it for so long: `SLOW_CONSUMER`"],
   idleTimeoutMs: ["no request for so long: `IDLE_TIMEOUT`; 0 for never", "--idle-timeout-ms"],
   heartbeatMs: ["no byte for so long: the server sends a `ping`; 0 for never", "--heartbeat-ms"],

@@ -22,12 +22,19 @@ export type TargetRules = {
 };
 
 /**
- * Resolves a host name and applies the rules. IPv4 is preferred where a name has both: our server listens on 127.0.0.1.
- * Throws UsageError for an address that is not allowed, ENOTFOUND and the like for a name that does not resolve.
+ * Resolves a host name, to an IPv4 address where it has both kinds: server and clients have to take the same one for `localhost`.
+ * Throws ENOTFOUND and the like for a name that does not resolve.
+ */
+export async function addressOf(host: string): Promise<string> {
+  const { address, family } = await lookup(host, { order: "ipv4first" });
+  return family === 6 ? canonical(address) : address;
+}
+
+/**
+ * Resolves a host name and applies the rules. Throws UsageError for an address that is not allowed, ENOTFOUND and the like for a name that does not resolve.
  */
 export async function resolveTarget(host: string, rules: TargetRules): Promise<Target> {
-  const found = await lookup(host, { order: "ipv4first" });
-  const address = found.family === 6 ? canonical(found.address) : found.address;
+  const address = await addressOf(host);
   const isRemote = !rules.isLoopback(address) && !rules.isInSandbox;
   if (isRemote && !rules.allowRemote)
     throw new UsageError(

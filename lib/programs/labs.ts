@@ -1,4 +1,5 @@
 /** labs: runs many labs, several times if asked to, several at once if asked to. Prints nothing. */
+import { setMaxListeners } from "node:events";
 import type { Lab } from "../lab/define.ts";
 import type { LabResult } from "../lab/result.ts";
 import { runLab, type RunOptions } from "../lab/run.ts";
@@ -21,6 +22,7 @@ export async function runLabs(
   options: LabsOptions,
 ): Promise<readonly LabResult[]> {
   const { rung, params, select, signal, repeat, jobs, follow, onResult } = options;
+  setMaxListeners(0, signal); // One for each job: no leak.
   const runs = labs.flatMap((lab) =>
     Array.from({ length: repeat }, (_, at) => ({ lab, run: at + 1 })),
   );

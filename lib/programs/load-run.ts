@@ -197,18 +197,23 @@ export class LoadRun {
   /** Requests are due at fixed instants; those that find all lanes busy wait, and their latency grows. */
   async #atRate(): Promise<void> {
     const { ratePerSecond, inFlight, signal } = this.#options;
+    // A ring: whose lane has been idle for longest is next.
     const idle = this.#clients.flatMap((client) => Array.from({ length: inFlight }, () => client));
+    let [first, count] = [0, idle.length];
     const underWay = new Set<Promise<void>>();
     let taken = 0;
     const dueMs = (): number => this.#startMs + (taken / ratePerSecond) * 1_000;
     const serve = (): void => {
       for (const untilMs = Math.min(performance.now(), this.#endMs); dueMs() <= untilMs;) {
-        const client = idle.pop();
-        if (client === undefined) return;
+        const client = idle[first];
+        if (count === 0 || client === undefined) return;
+        first = (first + 1) % idle.length;
+        count -= 1;
         if (!client.isOpen) continue;
         const request = this.#one(client, dueMs()).then(() => {
           underWay.delete(request);
-          idle.unshift(client);
+          idle[(first + count) % idle.length] = client;
+          count += 1;
           if (!this.#isOver) serve();
         });
         underWay.add(request);

@@ -6,7 +6,7 @@
 import { NeedsError } from "../kernel/errors.ts";
 import type { ClientConnection } from "../protocol/json/client-connection.ts";
 import { openConnection, type ConnectOptions } from "../protocol/json/connect.ts";
-import { pauseUntil } from "../protocol/pause-until.ts";
+import { Pace } from "../protocol/pace.ts";
 import { GRACE_MS, LoadRun, tally, type LoadOptions, type LoadResult } from "./load-run.ts";
 
 /** What to ask for, and whom. */
@@ -60,9 +60,9 @@ async function openAll(
   clients: ClientConnection[],
 ): Promise<void> {
   const AT_ONCE = 128;
-  const startMs = performance.now();
+  const pace = new Pace(openPerSecond);
   while (clients.length < connections) {
-    await pauseUntil(startMs + (clients.length / openPerSecond) * 1_000, signal);
+    await pace.turn(signal);
     signal.throwIfAborted();
     const many = openPerSecond === Infinity ? Math.min(AT_ONCE, connections - clients.length) : 1;
     const opened = await Promise.allSettled(

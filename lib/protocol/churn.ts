@@ -6,7 +6,8 @@
 import { setMaxListeners } from "node:events";
 import { connect, type Socket, type TcpNetConnectOpts } from "node:net";
 import { countFailure, failureOf, type FailureCounts } from "./errno.ts";
-import { MAX_TIMER_MS, pauseUntil } from "./pause-until.ts";
+import { Pace } from "./pace.ts";
+import { MAX_TIMER_MS } from "./pause-until.ts";
 import { Latencies, type Percentiles } from "./percentiles.ts";
 
 /** How to churn. */
@@ -84,9 +85,11 @@ export class Churn {
   #fillStep = 0;
   #mustStop = false;
   #startMs = 0;
+  readonly #pace: Pace;
 
   constructor(options: ChurnOptions) {
     this.#options = options;
+    this.#pace = new Pace(options.ratePerSecond);
     const connected = (socket: Socket): void => this.#connected(socket);
     const closed = (socket: Socket): void => this.#closed(socket);
     this.#onConnect = function () {
@@ -137,7 +140,8 @@ export class Churn {
     }
     while (this.#hasTurns()) {
       const turn = this.#nextTurn();
-      if (!(await this.#isDue(turn))) return;
+      await this.#pace.turn(this.#stopped.signal);
+      if (this.#mustStop) return;
       await new Promise<void>((resolve) => this.#attempt(turn, resolve));
     }
   }
@@ -173,13 +177,6 @@ export class Churn {
       if (!socket.connecting && !socket.readableEnded) this.#closedFirst.us += 1;
       socket.destroy();
     }
-  }
-
-  /** Waits for the time of this turn; false when there will be none any more. */
-  async #isDue(turn: number): Promise<boolean> {
-    const dueMs = this.#startMs + (turn * 1_000) / this.#options.ratePerSecond;
-    await pauseUntil(dueMs, this.#stopped.signal);
-    return !this.#mustStop;
   }
 
   #measureFill(): void {

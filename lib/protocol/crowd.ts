@@ -7,7 +7,7 @@
 import { Socket } from "node:net";
 import { onSilence } from "./deadline.ts";
 import { countFailure, failureOf, type FailureCounts } from "./errno.ts";
-import { pauseUntil } from "./pause-until.ts";
+import { Pace } from "./pace.ts";
 import { Latencies, type Percentiles } from "./percentiles.ts";
 
 /** Who makes up the crowd. */
@@ -53,8 +53,7 @@ export class Crowd {
   readonly #failures: FailureCounts = {};
   readonly #news: News = { heardMs: 0 };
   #hasGivenUp = false;
-  #startMs: number | undefined;
-  #begun = 0;
+  readonly #pace: Pace | undefined;
   /** Whoever waits for an answer, or for a handshake, waits no longer. */
   readonly #cutOff = (): void => {
     for (const socket of this.#sockets) socket.destroy();
@@ -62,6 +61,8 @@ export class Crowd {
 
   constructor(options: CrowdOptions) {
     this.#options = options;
+    const { openPerSecond } = options;
+    this.#pace = openPerSecond === undefined ? undefined : new Pace(openPerSecond);
     options.signal.addEventListener("abort", this.#cutOff);
   }
 
@@ -87,8 +88,8 @@ export class Crowd {
   }
 
   async #openOne(): Promise<void> {
-    const { host, port, openPerSecond, signal } = this.#options;
-    if (openPerSecond !== undefined) await this.#itsTurn(openPerSecond);
+    const { host, port, signal } = this.#options;
+    if (this.#pace !== undefined) await this.#pace.turn(signal);
     if (this.#isOver) return;
     await new Promise<void>((resolve) => {
       // Not net.connect(): that gives the constructor options, which it copies, and adds to. In Node 20 each such copy gets a hidden class of
@@ -110,15 +111,6 @@ export class Crowd {
         resolve();
       });
     });
-  }
-
-  /** Waits for the time of the next connection, or for the signal. */
-  async #itsTurn(perSecond: number): Promise<void> {
-    const { signal } = this.#options;
-    this.#startMs ??= performance.now();
-    const dueMs = this.#startMs + (this.#begun * 1_000) / perSecond;
-    this.#begun += 1;
-    await pauseUntil(dueMs, signal);
   }
 
   /** Lets every connection send `rounds` messages; all connections at the same time. */

@@ -1,7 +1,7 @@
 /** visits: many visits at once, and what they saw together. */
 import { setMaxListeners } from "node:events";
-import { setTimeout as pauseMs } from "node:timers/promises";
 import { countFailure, type FailureCounts } from "./errno.ts";
+import { Pace } from "./pace.ts";
 import { Latencies, type Percentiles } from "./percentiles.ts";
 import { visit, type Visit, type VisitOptions } from "./visit.ts";
 
@@ -33,10 +33,11 @@ export async function visitAll(
   const { signal } = options;
   setMaxListeners(0, signal); // One listener for each visit: no leak.
   const visits: Promise<Visit>[] = [];
-  while (visits.length < connections && !signal.aborted) {
+  const pace = new Pace(perSecond);
+  while (visits.length < connections) {
+    if (perSecond !== Infinity) await pace.turn(signal);
+    if (signal.aborted) break;
     visits.push(visit(options));
-    if (perSecond !== Infinity)
-      await pauseMs(1_000 / perSecond, undefined, { signal }).catch(() => undefined);
   }
   return sumUp(connections, await Promise.all(visits));
 }

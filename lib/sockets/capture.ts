@@ -39,7 +39,7 @@ export type CaptureOptions = {
   readonly where?: Predicate;
   /** What was there a moment ago: the source `counters` then lists what is less. */
   readonly before?: StateCounts;
-  /** Ends the tool; then `capture` throws, whatever the source. */
+  /** Ends the tool, if one is at work: then `capture` throws. */
   readonly signal?: AbortSignal;
 };
 

@@ -60,6 +60,12 @@ export function procListenerView(
   return { server, clients, queued: view.queued, otherListeners: view.otherListeners };
 }
 
+/** Is this a socket that takes connections to `address`: bound to it, or to all addresses? */
+export function listensAt({ state, local }: SocketRecord, address: string, port: number): boolean {
+  const isBound = [address, "0.0.0.0", "::"].includes(local.address);
+  return state === "LISTEN" && local.port === port && isBound;
+}
+
 /** The ports on which somebody listens, from the texts of /proc/net/tcp and tcp6. */
 export function procListeningPorts(tables: readonly string[]): ReadonlySet<number> {
   const ports = new Set<number>();

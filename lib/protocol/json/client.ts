@@ -229,9 +229,11 @@ async function ended(connection: ClientConnection): Promise<void> {
   await end;
 }
 
-/** What speaks against the server, not against the request. */
+/** What speaks against the server, or the way to it: not against the request, and not against whoever makes too many of them. */
 function isFailure(error: unknown): boolean {
-  return !(error instanceof RemoteError) || error.closes || error.code === "INTERNAL";
+  if (error instanceof RemoteError) return error.closes || error.code === "INTERNAL";
+  const { code } = error as { readonly code?: string };
+  return code !== undefined && code !== "IN_FLIGHT_LIMIT" && code !== "CLIENT_CLOSED";
 }
 
 function withDeadline<T>(promise: Promise<T>, limitMs: number): Promise<T> {

@@ -12,7 +12,7 @@ import { JsonClient, type JsonClientOptions } from "./client.ts";
 import { openConnection } from "./connect.ts";
 import { FrameDecoder } from "./frames.ts";
 import { decodeMessage, type Message } from "./messages.ts";
-import { jsonPool } from "./pool.ts";
+import { ConnectionPool, jsonPool } from "./pool.ts";
 import { createJsonServer, type JsonServer, type JsonServerOptions } from "./server.ts";
 
 const ends: (() => unknown)[] = [];
@@ -256,12 +256,18 @@ describe("a client", () => {
     const token = "secret-23";
     const connecting = openConnection({ port, token, compression: true, connectTimeoutMs: 1_000 });
     const request = client({ port, token }).request({ type: "anything" }, 1_000);
-    const late = { code: "REQUEST_TIMEOUT" };
     await Promise.all([
-      expect(connecting).rejects.toMatchObject(late),
-      expect(request).rejects.toMatchObject(late),
+      expect(connecting).rejects.toMatchObject({ code: "CONNECT_TIMEOUT" }),
+      expect(request).rejects.toMatchObject({ code: "REQUEST_TIMEOUT" }),
     ]);
     expect(performance.now() - startMs).toBeLessThan(1_700);
+  });
+
+  it("has no connection in time where nobody answers its token", async () => {
+    const { port } = await rawServer((socket) => socket.resume());
+    await expect(
+      openConnection({ port, token: "secret", connectTimeoutMs: 100 }),
+    ).rejects.toMatchObject({ code: "CONNECT_TIMEOUT" });
   });
 
   it("refuses to hold more open requests than its limit", async () => {
@@ -548,6 +554,18 @@ describe("a client whose server goes away", () => {
     expect(accepts).toBe(1);
   });
 
+  it("blames no server for what it has refused itself", async () => {
+    const { port } = await serve();
+    const one = client({ port, maxInFlight: 2, breaker: { failures: 3, halfOpenAfterMs: 60_000 } });
+    await one.connect();
+    const results = await Promise.allSettled(Array.from({ length: 10 }, () => one.ping()));
+    const refused = results.filter(({ status }) => status === "rejected");
+    expect(refused).toHaveLength(8);
+    const unwritable = { type: "echo", content: 23n } as never;
+    for (let n = 0; n < 3; n += 1) await expect(one.request(unwritable)).rejects.toThrow(TypeError);
+    expect(await one.ping()).toMatchObject({ type: "pong" });
+  });
+
   it("with a circuit breaker stops trying after so many failures, and tries again after a while", async () => {
     const port = await freePort();
     const one = client({ port, reconnect: false, breaker: { failures: 3, halfOpenAfterMs: 200 } });
@@ -645,6 +663,13 @@ describe("a pool", () => {
     expect(server.clients()).toBe(0);
     expect(await pool.use((one) => one.request({ type: "ping" }))).toMatchObject({ type: "pong" });
     expect(pool.created).toBe(2);
+  });
+
+  it("tells what the work has failed with, whatever the end of its connection says", async () => {
+    const fail = (code: string) => () => Promise.reject(Object.assign(new Error(), { code }));
+    const parts = { create: () => Promise.resolve({}), destroy: fail("DESTROY") };
+    await using pool = new ConnectionPool(parts, { max: 1 });
+    await expect(pool.use(fail("WORK"))).rejects.toMatchObject({ code: "WORK" });
   });
 
   it("lets only so many wait, and only for so long", async () => {

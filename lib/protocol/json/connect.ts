@@ -46,7 +46,12 @@ export async function openConnection(
     return connection;
   } catch (error) {
     connection.destroy();
-    throw error;
+    const { code } = error as { readonly code?: string };
+    if (code !== "REQUEST_TIMEOUT") throw error;
+    throw new ClientError(
+      "CONNECT_TIMEOUT",
+      `${options.host ?? "127.0.0.1"}:${options.port}, ${connectTimeoutMs} ms`,
+    );
   }
 }
 

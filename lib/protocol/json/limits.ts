@@ -48,6 +48,16 @@ export const LIMITS: Limits = {
   lingerMs: 2_000,
 };
 
+/** The limits with those that are given in place of the usual ones. */
+export function limitsOf(given: Partial<Limits>): Limits {
+  const entries = Object.entries<number | undefined>(given);
+  const set = Object.fromEntries(entries.filter(([, value]) => value !== undefined));
+  const limits: Limits = { ...LIMITS, ...set };
+  // A frame that may be sent at all has to fit into the queue of a client that is up to date, with room for some more.
+  const maxQueuedBytes = Math.max(LIMITS.maxQueuedBytes, 4 * limits.maxFrameBytes);
+  return { ...limits, maxQueuedBytes: given.maxQueuedBytes ?? maxQueuedBytes };
+}
+
 /** Time between two looks at every connection: a quarter of the shortest time that is kept, between 10 ms and 1 s. */
 export function sweepIntervalMs(limits: Limits): number {
   const times = [

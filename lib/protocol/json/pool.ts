@@ -90,14 +90,16 @@ export class ConnectionPool<T> implements AsyncDisposable {
    */
   async use<R>(work: (connection: T) => Promise<R>): Promise<R> {
     const connection = await this.#acquire();
-    let isGood = false;
+    let result: R;
     try {
-      const result = await work(connection);
-      isGood = true;
-      return result;
-    } finally {
-      await (isGood ? this.#pool.releaseAsync(connection) : this.#pool.destroyAsync(connection));
+      result = await work(connection);
+    } catch (error) {
+      // What the end of the connection has to say is not what was asked for.
+      await this.#pool.destroyAsync(connection).catch(() => undefined);
+      throw error;
     }
+    await this.#pool.releaseAsync(connection);
+    return result;
   }
 
   /** Waits for what is lent, at most `waitMs`, then ends all connections. */

@@ -8,12 +8,13 @@
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { setImmediate as turn } from "node:timers/promises";
 import { createServer as createTlsServer, type SecureContextOptions } from "node:tls";
+import { MAX_TIMER_MS } from "../pause-until.ts";
 import { tokenCheck } from "./auth.ts";
 import { Connection } from "./connection.ts";
 import { flushAwaiting, nowMs, type Core } from "./core.ts";
 import type { ServerEvent } from "./events.ts";
 import { handlerTable, textOf, type Answer, type Caller, type Handler } from "./handlers.ts";
-import { LIMITS, sweepIntervalMs, type Limits } from "./limits.ts";
+import { limitsOf, sweepIntervalMs, type Limits } from "./limits.ts";
 import { encodeText, PLAIN, type Packing } from "./messages.ts";
 import { newTally, type Tally } from "./tally.ts";
 
@@ -80,6 +81,7 @@ export function createJsonServer(options: JsonServerOptions = {}): JsonServer {
   const core = newCore(options);
   const server = watched(listener(core, options.tls), core);
   let sweeper: NodeJS.Timeout | undefined;
+  let closing: Promise<Closing> | undefined;
   return {
     tally: core.tally,
     requests: () => new Map([...core.rows].map(([type, { count }]) => [type, count])),
@@ -95,16 +97,13 @@ export function createJsonServer(options: JsonServerOptions = {}): JsonServer {
       flushAwaiting(core);
       return count;
     },
-    close: async ({ drainMs = 5_000 } = {}) => {
-      const closing = await close(core, server, drainMs);
-      clearInterval(sweeper);
-      return closing;
-    },
+    close: ({ drainMs = 5_000 } = {}) =>
+      (closing ??= close(core, server, drainMs).finally(() => clearInterval(sweeper))),
   };
 }
 
 function newCore(options: JsonServerOptions): Core {
-  const limits: Limits = { ...LIMITS, ...withoutUndefined(options) };
+  const limits = limitsOf(options);
   const { ratePerSecond, rateBurst, maxFrameBytes } = limits;
   const tally = newTally();
   const plain = { ...PLAIN, maxFrameBytes };
@@ -152,12 +151,6 @@ function timestamps(): () => string {
     lastMs = now;
     return text;
   };
-}
-
-function withoutUndefined<T extends object>(options: T): T {
-  return Object.fromEntries(
-    Object.entries(options).filter(([, value]) => value !== undefined),
-  ) as T;
 }
 
 function listener(core: Core, tls: JsonServerOptions["tls"]): Server {
@@ -304,7 +297,7 @@ async function close(core: Core, server: Server, drainMs: number): Promise<Closi
 function emptied(core: Core, deadlineMs: number): Promise<void> {
   if (core.connections.size === 0) return Promise.resolve();
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, deadlineMs);
+    const timer = setTimeout(resolve, Math.min(deadlineMs, MAX_TIMER_MS));
     core.onEmpty = () => {
       clearTimeout(timer);
       resolve();

@@ -358,6 +358,17 @@ describe("a broadcast", () => {
   });
 });
 
+describe("a broadcast as large as a frame may be", () => {
+  it("reaches every client that is up to date", async () => {
+    const { server, join } = await serve({ maxFrameBytes: 2 ** 23 });
+    const peers = [await join(), await join(), await join()];
+    await until(server.clients, (clients) => clients === 3);
+    expect(server.broadcast({ type: "news", content: "x".repeat(7_000_000) } as never)).toBe(3);
+    for (const peer of peers) expect(await peer.next()).toMatchObject({ type: "news" });
+    expect(server.tally.errors.get("SLOW_CONSUMER")).toBe(0);
+  });
+});
+
 describe("many broadcasts at once", () => {
   it("are not kept beyond the limit, though none is with the socket yet", async () => {
     const maxQueuedBytes = 10_000;
@@ -727,6 +738,22 @@ describe("the end of a server", () => {
     ]);
     expect(await closing).toEqual({ clients: 2, cutOff: 0 });
     await expect(join()).rejects.toMatchObject({ code: "ECONNREFUSED" });
+  });
+
+  it("may be asked for twice, and is waited for as long as it takes, if that is what is asked for", async () => {
+    const { server, join } = await serve({ handlers: { slow } });
+    const peer = await join();
+    peer.send(framed({ type: "slow", id: 23 }));
+    await until(
+      () => server.tally.messages,
+      (messages) => messages === 1,
+    );
+    const ends = [server.close({ drainMs: Infinity }), server.close({ drainMs: Infinity })];
+    expect(await peer.next()).toMatchObject({ type: "slow_done", id: 23 });
+    expect(await Promise.all(ends)).toEqual([
+      { clients: 1, cutOff: 0 },
+      { clients: 1, cutOff: 0 },
+    ]);
   });
 
   it("waits for who takes longer than lingerMs to read what is left", async () => {
