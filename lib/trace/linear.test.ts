@@ -1,5 +1,5 @@
 /**
- * No recording takes more than linear time: what is eight times as long may cost eight times as much, not 64 times.
+ * No recording takes more than linear time: what is 16 times as long may cost 16 times as much, not 256 times.
  *
  * Processor time and not the clock, so that other programs on the machine do not matter.
  */
@@ -11,9 +11,9 @@ import { followStates } from "./states.ts";
 import { timelineOf } from "./timeline.ts";
 import type { Packet, PacketEnd, TcpFlag } from "./tcpdump.ts";
 
-const SMALL = 500;
-const LARGE = 8 * SMALL;
-/** Four times what eight times the work should take. Quadratic work would be 64 times. */
+const SMALL = 1_000;
+const LARGE = 16 * SMALL;
+/** Twice what 16 times the work should take. One quadratic step among linear ones was seen to take 50 to 100 times. */
 const BOUND = 32;
 /** Times below this are all the same. */
 const QUICK_MS = 40;
