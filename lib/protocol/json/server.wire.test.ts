@@ -730,8 +730,13 @@ describe("the end of a server", () => {
       () => server.tally.messages,
       (messages) => messages === 2,
     );
+    // In the same turn: it lies in the server's socket, and has not been read.
+    idle.send(framed({ type: "ping" }));
     const closing = server.close();
-    expect(await idle.rest()).toMatchObject([{ code: "SHUTTING_DOWN", closes: true }]);
+    expect(await idle.rest()).toMatchObject([
+      { type: "pong" },
+      { code: "SHUTTING_DOWN", closes: true },
+    ]);
     expect(await busy.rest()).toMatchObject([
       { type: "slow_done", id: 23 },
       { code: "SHUTTING_DOWN" },
