@@ -194,10 +194,14 @@ describe("a client", () => {
       },
     });
     const one = client({ port });
+    const unasked: unknown[] = [];
+    one.on("message", (message) => unasked.push(message));
     await expect(one.request({ type: "late" }, 50)).rejects.toMatchObject({
       code: "REQUEST_TIMEOUT",
     });
+    // Answers come in order: the late one is here by then.
     expect(await one.echo("after")).toMatchObject({ content: "after" });
+    expect(unasked).toEqual([]);
   });
 
   it("notices a server that has gone silent, and does not wait for ever", async () => {
