@@ -10,7 +10,7 @@ const text = helpText({
     port: flag(integer(1, 65_535), 80, { about: "Door", metavar: "N", env: "PORT", alias: "p" }),
     loud: toggle({ about: "Use the other hand" }),
     whom: flag(words, "anybody at all", {
-      about: "Whom to ask for, by the name that stands beside the bell",
+      about: "Whom to ask for, by the name beside the bell",
       metavar: "NAME",
     }),
   },
