@@ -169,12 +169,25 @@ describe("countSockets and countStream", () => {
     const { skippedByReason, lines } = countSockets(rows.join(""));
     expect(skippedByReason.size).toBe(201);
     expect([...skippedByReason.values()].reduce((sum, count) => sum + count)).toBe(lines);
+    // A state in any language: the note on it quotes it.
+    const states = Array.from(
+      { length: 1_000 },
+      (_, number) => `  TCP    0.0.0.0:135    0.0.0.0:0    LISTENS-${number}    1712\n`,
+    );
+    const { notes, counts } = countSockets(states.join(""));
+    expect([notes.length, counts.LISTEN]).toEqual([200, 1_000]);
   });
 
   it("refuse a line without end before it fills the memory", async () => {
-    await expect(countStream(pieces(`${SS}${"x".repeat(1 << 21)}`, 1 << 16))).rejects.toThrow(
-      /a line of more than 1 MiB/,
-    );
+    let taken = 0;
+    const counted = async function* () {
+      for await (const piece of pieces(`${SS}${"x".repeat(1 << 21)}`, 1 << 16)) {
+        taken += 1;
+        yield piece;
+      }
+    };
+    await expect(countStream(counted())).rejects.toThrow(/a line of more than 1 MiB/);
+    expect(taken).toBe(17); // 16 of them are 1 MiB, the rows before the line included.
   });
 });
 
