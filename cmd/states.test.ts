@@ -187,6 +187,12 @@ describe("states FILE", () => {
       ":39295",
     ]);
     expect(notes).toEqual([]);
+    // Guessed from what the filter lets through it would be the lower port.
+    const one = "LISTEN 0 9 10.0.0.1:50080 *:*\nESTAB 0 0 10.0.0.1:50080 10.0.0.9:40001\n";
+    const args = ["-", "--json", "--by", "port", "--state", "ESTABLISHED"];
+    expect(JSON.parse((await run(args, { input: one })).stdout)).toMatchObject({
+      groups: [{ key: ":50080" }],
+    });
     const input = readFileSync(SS, "utf8").replaceAll(/^LISTEN.*\n/gm, "");
     const guessed = JSON.parse((await run(["-", "--json", "--by", "port"], { input })).stdout) as {
       notes: string[];

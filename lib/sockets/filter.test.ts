@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { predicateOf, type Doubt } from "./filter.ts";
-import { groupBy } from "./groups.ts";
+import { groupBy, type Group } from "./groups.ts";
 import { parseSockets } from "./parse.ts";
 import { placesNamed } from "./place.ts";
 import { emptyCounts } from "./record.ts";
@@ -77,6 +77,24 @@ describe("groupBy", () => {
       ["->:8080", 2],
       [":8080", 2],
       ["->:443", 1],
+    ]);
+  });
+
+  it("believes a listener, shown or left out by a filter, where a guess would be wrong", () => {
+    const { records } = parseSs(
+      `LISTEN 0 9 127.0.0.1:50080 0.0.0.0:*
+ESTAB  0 0 127.0.0.1:50080 127.0.0.1:40001
+ESTAB  0 0 127.0.0.1:40001 127.0.0.1:50080
+`,
+    );
+    const keys = (groups: readonly Group[]) => groups.map(({ key, total }) => [key, total]);
+    expect(keys(groupBy(records, "port"))).toEqual([
+      [":50080", 2],
+      ["->:50080", 1],
+    ]);
+    expect(keys(groupBy(records.slice(1), "port", new Set([50_080])))).toEqual([
+      ["->:50080", 1],
+      [":50080", 1],
     ]);
   });
 
