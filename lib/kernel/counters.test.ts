@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { counter, counterDelta, parseCounters, parseSockstat, readCounters } from "./counters.ts";
 
-const SNMP = `Tcp: RtoAlgorithm ActiveOpens PassiveOpens
-Tcp: 1 23 42
+const SNMP = `Tcp: RtoAlgorithm ActiveOpens PassiveOpens CurrEstab
+Tcp: 1 23 42 5
 Udp: InDatagrams NoPorts
 Udp: 7 0
 `;
@@ -13,6 +13,7 @@ describe("parseCounters", () => {
       TcpRtoAlgorithm: 1,
       TcpActiveOpens: 23,
       TcpPassiveOpens: 42,
+      TcpCurrEstab: 5,
       UdpInDatagrams: 7,
       UdpNoPorts: 0,
     });
@@ -39,9 +40,12 @@ describe("counter", () => {
 });
 
 describe("counterDelta", () => {
-  it("shows only what moved", () => {
-    const later = parseCounters(SNMP.replace("1 23 42", "1 46 42"));
-    expect(counterDelta(parseCounters(SNMP), later)).toEqual({ TcpActiveOpens: 23 });
+  it("shows only what moved, up or down", () => {
+    const later = parseCounters(SNMP.replace("1 23 42 5", "1 46 42 3"));
+    expect(counterDelta(parseCounters(SNMP), later)).toEqual({
+      TcpActiveOpens: 23,
+      TcpCurrEstab: -2,
+    });
   });
 });
 
