@@ -44,9 +44,7 @@ export function analyse(recording: Recording, scenario?: ScenarioName, focus = 0
   const bareFrom = recording.bareFromNs === undefined ? undefined : BigInt(recording.bareFromNs);
   const packets = all.filter(({ atNs }) => bareFrom === undefined || atNs < bareFrom);
   const bare = all.filter(({ atNs }) => bareFrom !== undefined && atNs >= bareFrom);
-  const calls = recording.traced.map(({ strace }, source) =>
-    socketCalls(parseStrace(strace).calls, source),
-  );
+  const calls = recording.traced.map(({ strace }) => socketCalls(parseStrace(strace).calls));
   const found = gather(packets, calls.flat());
   const conversations = scenario === undefined ? ownFirst(found, calls.flat()) : found;
   const isLast = scenario !== undefined && SCENARIOS[scenario].focus === "last";

@@ -4,13 +4,12 @@ import { socketCalls, type SocketCall } from "./descriptors.ts";
 import { parseStrace } from "./strace.ts";
 import { parseTcpdump } from "./tcpdump.ts";
 
-const callsIn = (source: number, ...lines: readonly string[]): readonly SocketCall[] =>
-  socketCalls(parseStrace(lines.join("\n")).calls, source);
+const callsIn = (...lines: readonly string[]): readonly SocketCall[] =>
+  socketCalls(parseStrace(lines.join("\n")).calls);
 
 describe("the life of a descriptor", () => {
   it("ends with close(): what has its number then is another socket, or none", () => {
     const calls = callsIn(
-      0,
       "7 1.000000001 socket(AF_INET, SOCK_STREAM, IPPROTO_TCP) = 20<TCP:[61]> <0.000001>",
       '7 1.000000002 read(20<TCP:[127.0.0.1:40000->127.0.0.1:4000]>, "", 9) = 0 <0.000001>',
       "7 1.000000003 close(20<TCP:[127.0.0.1:40000->127.0.0.1:4000]>) = 0 <0.000001>",
@@ -28,7 +27,6 @@ describe("the life of a descriptor", () => {
 
   it("goes on after a close() that failed", () => {
     const calls = callsIn(
-      0,
       "7 1.000000001 socket(AF_INET, SOCK_STREAM, IPPROTO_TCP) = 20<TCP:[61]> <0.000001>",
       "7 1.000000002 close(20) = -1 EIO (Input/output error) <0.000001>",
       "7 1.000000003 close(20) = 0 <0.000001>",
@@ -64,7 +62,7 @@ describe("a connection that was refused", () => {
     ["earlier", [earlier, later]],
     ["later", [later, earlier]],
   ])("has the calls of the connect() in which its SYN left: the %s program first", (_, straces) => {
-    const calls = straces.flatMap((lines, source) => callsIn(source, ...lines));
+    const calls = straces.flatMap((lines) => callsIn(...lines));
     const found = gather(packets, calls).map((one) => [
       one.client.port,
       one.calls.map(({ side, call, life }) => `${side} ${call.name} ${life.fd}`),

@@ -26,8 +26,6 @@ export type SocketLife = {
 /** A system call on a socket. */
 export type SocketCall = {
   readonly call: Syscall;
-  /** Which strace it was: the first of several has 0. */
-  readonly source: number;
   readonly life: SocketLife;
   /** For accept(): the listener. */
   readonly listener?: SocketLife;
@@ -38,8 +36,8 @@ export type SocketCall = {
 };
 
 /** Follows the sockets through all calls of one strace. */
-export function socketCalls(calls: readonly Syscall[], source = 0): readonly SocketCall[] {
-  return new Descriptors(calls, source).follow();
+export function socketCalls(calls: readonly Syscall[]): readonly SocketCall[] {
+  return new Descriptors(calls).follow();
 }
 
 type Table = {
@@ -60,14 +58,12 @@ const WAITS: ReadonlySet<string> = new Set([
 
 class Descriptors {
   readonly #calls: readonly Syscall[];
-  readonly #source: number;
   /** Thread to the table of its process. */
   readonly #tables = new Map<number, Table>();
   readonly #found: SocketCall[] = [];
 
-  constructor(calls: readonly Syscall[], source: number) {
+  constructor(calls: readonly Syscall[]) {
     this.#calls = calls;
-    this.#source = source;
   }
 
   follow(): readonly SocketCall[] {
@@ -113,7 +109,7 @@ class Descriptors {
     const name = readSocketName(call.result ?? "");
     const life = name === undefined ? listener : this.#begin(table, name);
     if (name !== undefined) life.origin = "accept";
-    this.#found.push({ call, source: this.#source, life, listener });
+    this.#found.push({ call, life, listener });
   }
 
   #use(call: Syscall, table: Table): void {
@@ -121,7 +117,7 @@ class Descriptors {
     if (life === undefined) return;
     const peer = readSockaddr(call.args);
     learn(life, call, peer);
-    this.#found.push({ call, source: this.#source, life, ...(peer === undefined ? {} : { peer }) });
+    this.#found.push({ call, life, ...(peer === undefined ? {} : { peer }) });
     if (call.name === "close" && errnoOf(call) === undefined) table.lives.delete(life.fd);
   }
 
@@ -146,20 +142,19 @@ class Descriptors {
       const life =
         table.watched.get(`${parseInt(args[0] ?? "")} ${data}`) ?? table.lives.get(Number(data));
       const events = /events=([A-Z|]+)/.exec(event)?.[1];
-      if (life !== undefined && events !== undefined)
-        this.#found.push({ call, source: this.#source, life, events });
+      if (life !== undefined && events !== undefined) this.#found.push({ call, life, events });
     }
   }
 
   #poll(call: Syscall, table: Table): void {
     for (const { fd, events } of happeningsIn(call.result ?? "")) {
       const life = table.lives.get(fd);
-      if (life !== undefined) this.#found.push({ call, source: this.#source, life, events });
+      if (life !== undefined) this.#found.push({ call, life, events });
     }
   }
 
   #add(call: Syscall, life: SocketLife): void {
-    this.#found.push({ call, source: this.#source, life });
+    this.#found.push({ call, life });
   }
 
   /** The socket that an argument names, with what strace shows of it learnt. */

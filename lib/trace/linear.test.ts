@@ -54,7 +54,7 @@ const call = (life: SocketLife, name: string, atNs: number): SocketCall => ({
     ...{ pid: 1, name, args: "20", result: "1", beginNs: BigInt(atNs) },
     ...{ endNs: BigInt(atNs + 100_000), doneByNs: BigInt(atNs + 200_000) },
   },
-  ...{ source: 0, life },
+  life,
 });
 
 describe("linear time", { timeout: 30_000 }, () => {

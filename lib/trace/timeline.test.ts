@@ -13,8 +13,8 @@ import { timelineOf, type Row } from "./timeline.ts";
 
 const fixture = (name: string): string =>
   readFileSync(join(import.meta.dirname, "fixtures", name), "utf8");
-const calls = ["server", "client", "reset-client", "udp"].flatMap((name, source) =>
-  socketCalls(parseStrace(fixture(`strace-${name}.txt`)).calls, source),
+const calls = ["server", "client", "reset-client", "udp"].flatMap((name) =>
+  socketCalls(parseStrace(fixture(`strace-${name}.txt`)).calls),
 );
 const { packets } = parseTcpdump(fixture("tcpdump-4.99-verbose.txt"));
 const conversations = gather(packets, calls);
