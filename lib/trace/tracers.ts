@@ -5,7 +5,7 @@ import type { Readable } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
 import { builtEnvironment } from "../kernel/built.ts";
 import { NeedsError } from "../kernel/errors.ts";
-import { allPids, commandLine, diesWithParent, signalled } from "../kernel/process.ts";
+import { allPids, commandLine, diesWithParent, signalled, tracerOf } from "../kernel/process.ts";
 import { caughtUp, withoutMark } from "./capture-end.ts";
 import type { Traced } from "./order.ts";
 import { programOf } from "./scenarios.ts";
@@ -159,10 +159,6 @@ function traceesOf(strace: number): readonly number[] {
   return allPids().filter(
     (pid) => tracerOf(pid) === strace && !notYet.includes(commandLine(pid).join(" ")),
   );
-}
-
-function tracerOf(pid: number): number {
-  return Number(/^TracerPid:\t(\d+)$/m.exec(statusOf(pid))?.[1]);
 }
 
 /** A capture under way. */
