@@ -11,7 +11,7 @@ import { openQuestion, type Inquiry } from "./question.ts";
 import { countStream, parseStream } from "./parse.ts";
 import type { ParseOptions } from "./reader.ts";
 import type { ParsedText, Tally } from "./reading.ts";
-import type { Endpoint, SocketRecord, StateCounts } from "./record.ts";
+import { totalOf, type Endpoint, type SocketRecord, type StateCounts } from "./record.ts";
 import type { Skipped } from "./sinks.ts";
 import { tally } from "./tally.ts";
 
@@ -87,7 +87,8 @@ export function lookOften(
   let mayChoose = asked === "auto" && options.want === "counts" && asksNothing;
   let before: StateCounts | undefined;
   const lookAgain = async (): Promise<Look> => {
-    const source = !mayChoose ? asked : total(before) > longTableRows ? "counters" : "proc";
+    const isLong = before !== undefined && totalOf(before) > longTableRows;
+    const source = !mayChoose ? asked : isLong ? "counters" : "proc";
     try {
       return await lookLive(source, before === undefined ? options : { ...options, before });
     } catch (error) {
@@ -102,10 +103,6 @@ export function lookOften(
     before = seen.tally.counts;
     return seen;
   };
-}
-
-function total(counts: StateCounts | undefined): number {
-  return Object.values(counts ?? {}).reduce((sum, count) => sum + count, 0);
 }
 
 /**
