@@ -24,18 +24,13 @@ export class Relay implements AsyncDisposable {
     this.port = (server.address() as AddressInfo).port;
   }
 
-  /** Ends every connection, without a word. */
-  cut(): void {
-    for (const socket of this.#sockets) socket.destroy();
-  }
-
-  /** Does not listen any more, and ends every connection. */
+  /** Does not listen any more, and ends every connection, without a word. */
   async stop(): Promise<void> {
     const server = this.#server;
     this.#server = undefined;
     if (server === undefined) return;
     const isClosed = new Promise((resolve) => server.close(resolve));
-    this.cut();
+    for (const socket of this.#sockets) socket.destroy();
     await isClosed;
   }
 
