@@ -157,11 +157,8 @@ export function predictionLine(
  * timeline, what could not be shown, the verdict.
  */
 export function armOutcome(arm: ArmResult, paint: ChalkInstance, wereTold = false): string {
-  const claims = arm.claims.map(({ because, ...claim }) =>
-    wereTold || because === undefined ? claim : { ...claim, because },
-  );
   return [
-    ...(claims.length > 0 ? [claimTable(claims, paint)] : []),
+    ...(arm.claims.length > 0 ? [claimTable(arm.claims, paint, !wereTold)] : []),
     ...[timelineChart(arm.timeline)]
       .filter((chart) => chart !== "")
       .map((chart) => paint.dim(chart)),
@@ -172,7 +169,7 @@ export function armOutcome(arm: ArmResult, paint: ChalkInstance, wereTold = fals
   ].join("\n");
 }
 
-function claimTable(claims: readonly Claim[], paint: ChalkInstance): string {
+function claimTable(claims: readonly Claim[], paint: ChalkInstance, withReasons: boolean): string {
   const table = new Table({
     ...PLAIN_TABLE,
     head: ["", "predicted", "measured", ""].map((head) => paint.dim(head)),
@@ -187,7 +184,7 @@ function claimTable(claims: readonly Claim[], paint: ChalkInstance): string {
       claimValue(claim.measured),
       mark(claim, paint),
     ]);
-    if (claim.because !== undefined)
+    if (withReasons && claim.because !== undefined)
       table.push([
         {
           content: paint.dim(claim.because),
