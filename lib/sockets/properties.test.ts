@@ -41,7 +41,10 @@ const sockets = (address: fc.Arbitrary<string>): fc.Arbitrary<Socket[]> =>
       recvQ: fc.nat(),
       sendQ: fc.nat(),
       pid: fc.integer({ min: 1, max: 99_999 }),
-      name: fc.stringMatching(/^[a-z][a-z0-9_-]{0,8}[a-z]$/),
+      name: fc.oneof(
+        fc.stringMatching(/^[a-z][a-z0-9_-]{0,8}[a-z]$/),
+        fc.constantFrom("tcp", "udp", "tcp6", "stream", "users", "listen", "state"),
+      ),
     }),
     { minLength: 1, maxLength: 30 },
   );

@@ -30,6 +30,16 @@ salt-master python2.781106 35 tcp4  127.0.0.1:61115  127.0.0.1:4506
     expect(records).toMatchObject([{ owners: [{ pid: 81106, name: "python2.7", fd: 35 }] }]);
   });
 
+  it("is not misled by a user and a program that are called as a protocol is", () => {
+    const row = "tcp udp 815 5 tcp4 127.0.0.1:22 *:*\n";
+    const header = "USER COMMAND PID FD PROTO LOCAL ADDRESS FOREIGN ADDRESS\n";
+    for (const text of [row, header + row])
+      expect(parseSockets(text)).toMatchObject({
+        format: "sockstat",
+        records: [{ protocol: "tcp", uid: "tcp", owners: [{ pid: 815, name: "udp", fd: 5 }] }],
+      });
+  });
+
   it("reads rows without a header, and past what stands between the tables of several jails", () => {
     expect(parseSockets("root sshd 815 5 tcp4 *:22 *:*\n")).toMatchObject({
       format: "sockstat",

@@ -43,12 +43,12 @@ class SockstatReader implements Reader {
 
   line(text: string, number: number): void {
     const words = wordsOf(text);
-    const at = words.findIndex((word) => PROTOCOL.test(word));
+    const at = protocolAt(words);
     if (words.length === 0) this.#sink.skip(number, SKIP.blank, text);
     else if (HEADER.test(text)) {
       this.#stateAt = words.includes("STATE") ? words.indexOf("STATE") - words.length : 0;
       this.#sink.skip(number, SKIP.header, text);
-    } else if (at >= 2) this.#sink.record(this.#record({ text, number, words }, at));
+    } else if (at >= 0) this.#sink.record(this.#record({ text, number, words }, at));
     else if (words.some((word) => OTHER.test(word))) this.#sink.skip(number, SKIP.other, text);
     else if (words.some(looksLikeEndpoint)) refuse("no protocol", { text, number, words });
     else this.#sink.skip(number, SKIP.prose, text);
@@ -87,6 +87,11 @@ class SockstatReader implements Reader {
   }
 }
 
+/** Where the protocol stands: behind a user and a program, which may be called tcp themselves. */
+function protocolAt(words: readonly string[]): number {
+  return words.findIndex((word, index) => index >= 2 && PROTOCOL.test(word));
+}
+
 /** `root python2.7 1294 41`, or `salt-master python2.781106 35`; `? ? ? ?` where nobody holds the socket. */
 function ownersOf(words: readonly string[]): Owner[] {
   const fd = wholeNumber(words.at(-1));
@@ -100,7 +105,7 @@ function ownersOf(words: readonly string[]): Owner[] {
 
 /** A row without its header (-q): a descriptor, a protocol, two endpoints. No netstat has anything before the protocol. */
 function isRow(words: readonly string[]): boolean {
-  const at = words.findIndex((word) => PROTOCOL.test(word));
+  const at = protocolAt(words);
   const [local = "", remote = ""] = words.slice(at + 1);
   const hasOwner = at >= 3 && (words[0] === "?" || wholeNumber(words[at - 1]) !== undefined);
   return hasOwner && local.includes(":") && remote.includes(":");
