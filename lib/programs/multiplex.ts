@@ -7,7 +7,7 @@ import { openDescriptors, ownerOfSocket, processStatus, type Pid } from "../kern
 import { startServer } from "../lab/program.ts";
 import { Crowd, type Opened } from "../protocol/crowd.ts";
 import { procTexts, readProcNet } from "../sockets/capture.ts";
-import { listensAt, procListenerView } from "../sockets/listener.ts";
+import { isBoundTo, procListenerView } from "../sockets/listener.ts";
 import { takenPorts } from "../sockets/taken-ports.ts";
 import type { BothSides } from "./bomb.ts";
 import type { CrowdPlan } from "./crowd-main.ts";
@@ -113,7 +113,9 @@ async function serversOf({ host, port, shares }: MultiplexOptions): Promise<read
     // (sched_autogroup_enabled), and 10,000 connections take a third longer to open.
     return Promise.all(shares.map(() => startServer(flags)));
   }
-  const listener = readProcNet().find((record) => listensAt(record, host, port));
+  const listener = readProcNet().find(
+    ({ state, local }) => state === "LISTEN" && isBoundTo(local, { address: host, port }),
+  );
   const pid = listener?.inode === undefined ? undefined : ownerOfSocket(listener.inode);
   return [{ pid, port, stop: () => Promise.resolve() }];
 }

@@ -60,10 +60,12 @@ export function procListenerView(
   return { server, clients, queued: view.queued, otherListeners: view.otherListeners };
 }
 
-/** Is this a socket that takes connections to `address`: bound to it, or to all addresses? */
-export function listensAt({ state, local }: SocketRecord, address: string, port: number): boolean {
-  const isBound = [address, "0.0.0.0", "::"].includes(local.address);
-  return state === "LISTEN" && local.port === port && isBound;
+type End = Pick<SocketRecord["local"], "address" | "port">;
+
+/** Is a socket bound to `bound` the one that has this end? 0.0.0.0 and :: are every address. */
+export function isBoundTo(bound: End, end: End): boolean {
+  const isAny = bound.address === "0.0.0.0" || bound.address === "::";
+  return bound.port === end.port && (isAny || bound.address === end.address);
 }
 
 /** The ports on which somebody listens, from the texts of /proc/net/tcp and tcp6. */

@@ -45,12 +45,6 @@ export function endText({ address, port }: PacketEnd): string {
   return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
 }
 
-/** Is a socket bound to `bound` the one that has this end? 0.0.0.0 and :: are every address. */
-export function isBoundTo(bound: PacketEnd, end: PacketEnd): boolean {
-  const isAny = bound.address === "0.0.0.0" || bound.address === "::";
-  return bound.port === end.port && (isAny || bound.address === end.address);
-}
-
 /** Are both the same end? */
 export function isSameEnd(one: PacketEnd, other: PacketEnd): boolean {
   return one.port === other.port && one.address === other.address;
