@@ -314,6 +314,48 @@ describe.skipIf(isMissing)("trace", () => {
     inside.child.kill("SIGKILL");
   });
 
+  it.each(["SIGINT", "SIGTERM"])(
+    "has all of a process when %s reaches whatever it has started, as from a terminal or timeout(1)",
+    async (signal) => {
+      const server = await startServer();
+      const words = ["--json", "--pid", `${server.pid}`, "--for-ms", "600000"];
+      const trace = start("trace", words, { through: ["setsid"] });
+      await until(
+        () => tracerOf(server.pid),
+        (pid) => pid > 0,
+      );
+      const client = start("client", ["--port", `${server.port}`, "--messages", "1000000000"]);
+      await until(
+        () => readProcNet().filter(({ local }) => local.port === server.port),
+        (sockets) => sockets.some(({ state, inode = 0 }) => state === "ESTABLISHED" && inode > 0), // Accepted.
+      );
+      process.kill(-trace.pid, signal);
+      const finished = await trace.finished;
+      client.child.kill("SIGINT");
+      const { rows, notes } = lastJson(finished) as TraceJson;
+      expect(rows.map(({ name }) => name)).toContain("accept4");
+      expect(notes.filter((note) => note.startsWith("calls are missing"))).toEqual([]);
+    },
+  );
+
+  it("has what a command does at its end when a Ctrl-C reaches whatever it has started", async () => {
+    const script = `
+      const { connect, createServer } = require("node:net");
+      const server = createServer((socket) => socket.end("bye")).listen(0, "127.0.0.1", () => {
+        const sayGoodbye = () => connect(server.address()).on("end", () => process.exit()).resume();
+        process.on("SIGTERM", () => undefined).once("SIGINT", sayGoodbye);
+        console.log("ready");
+      });`;
+    const words = ["--json", "--", process.execPath, "-e", script];
+    const trace = start("trace", words, { through: ["setsid"] });
+    await until(trace.stderr, (text) => text.includes("ready"));
+    process.kill(-trace.pid, "SIGINT");
+    const finished = await trace.finished;
+    expect(finished.stderr).not.toContain("strace:");
+    const { rows } = lastJson(finished) as TraceJson;
+    expect(rows.map(({ name }) => name)).toEqual(expect.arrayContaining(["connect", "accept4"]));
+  });
+
   it("leaves nothing behind when it is interrupted", async () => {
     const trace = start("trace", ["--scenario", "keep-alive"]);
     const inside = (): readonly number[] =>

@@ -255,7 +255,8 @@ async function until(
 
 /** Runs what the command line orders, prints a StageAnswer, and ends. */
 export async function stageMain(): Promise<never> {
-  process.on("SIGINT", () => undefined); // What is traced gets it too, and ends: then there is something to show.
+  // What is traced gets it too, and ends: then there is something to show. Whoever started us tells us to stop.
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => undefined);
   let answer: StageAnswer;
   try {
     answer = { recording: await perform(JSON.parse(process.argv[2] ?? "{}") as Order) };

@@ -35,6 +35,12 @@ const STRACE_FLAGS = [
   ...["-e", "signal=none"],
 ] as const;
 
+/**
+ * A Ctrl-C at a terminal, or timeout(1), signals the whole process group; strace still has to write what it knows, and the reader of
+ * that stays for as long as there is a strace.
+ */
+const INTO_PIPE = "|trap '' INT TERM HUP; exec cat >&3";
+
 /** A traced program under way. */
 export type Tracing = {
   readonly child: ChildProcess;
@@ -59,7 +65,7 @@ export function startStrace(target: TraceTarget): Tracing {
     "pid" in target ? ["-p", `${target.pid}`] : ["--seccomp-bpf", ...diesWithParent(target.argv)];
   const isUsers = "argv" in target && target.isUsers;
   const through = "through" in target ? target.through : [];
-  const words = [...STRACE_FLAGS, "-o", "|exec cat >&3", ...what];
+  const words = [...STRACE_FLAGS, "-o", INTO_PIPE, ...what];
   const child = spawnThatDiesWithUs([...through, "strace", ...words], {
     stdio: [isUsers ? "inherit" : "ignore", isUsers ? 2 : "pipe", isUsers ? 2 : "pipe", "pipe"],
     ...(isUsers ? { env: process.env } : {}),
