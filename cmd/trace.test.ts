@@ -268,6 +268,15 @@ describe.skipIf(isMissing)("trace", () => {
     });
   });
 
+  it.each([
+    ["exit 7", 7],
+    ["kill -SEGV $$", 139],
+  ])("says how a command has ended: sh -c '%s'", async (script, ended) => {
+    const finished = await run("trace", ["--json", "--", "sh", "-c", script]);
+    expect(finished.stderr).toBe(`trace: the command ended with ${ended}\n`);
+    expect(lastJson(finished)["programs"]).toMatchObject([{ role: "command", exitCode: ended }]);
+  });
+
   it("joins a running process, shows what it did meanwhile, and lets it go", async () => {
     const server = await startServer();
     const trace = start("trace", ["--json", "--pid", `${server.pid}`]);
@@ -482,7 +491,10 @@ describe.skipIf(isMissing)("trace", () => {
     [["--show", "2"], "--show: there is 1 conversation, so it takes 1, got 2"],
     [["-c", "3", "--show", "4", "--json"], "there are 3 conversations, so it takes 1 to 3, got 4"],
     [["--save", "/proc/no-such-folder"], "cannot write to /proc/no-such-folder"],
-    [["--", "no-such-command"], "there is no command no-such-command"],
+    [["--save", "/etc/hostname"], "cannot write to /etc/hostname: ENOTDIR"],
+    [["--", "no-such-command"], 'there is no program "no-such-command" that may be executed'],
+    [["--", "/tmp"], 'there is no program "/tmp" that may be executed'],
+    [["--", ""], 'there is no program "" that may be executed'],
     [["--pid", "2147483647"], "there is no process 2147483647"],
     [["fds"], "needs one PID"],
     [["fds", "0x10"], 'needs one PID, got "0x10"'],

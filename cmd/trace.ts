@@ -79,6 +79,9 @@ const timeline = command({
     const scenario = order.kind === "scenario" ? order.name : undefined;
     const analysis = analyse(recording, scenario, values.show - 1);
     await print(analysis, values, io);
+    const { exitCode } = recording.traced[0] ?? { exitCode: 0 };
+    if (order.kind === "command" && exitCode !== 0 && !io.signal.aborted)
+      io.err(`trace: the command ended with ${exitCode}`);
     const failed = analysis.checks.filter(({ held }) => !held);
     // The table has them; a diagram has no place for them.
     if (values.mermaid) for (const { text, found } of failed) io.err(`trace: ${text}: ${found}`);

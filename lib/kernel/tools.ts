@@ -1,5 +1,5 @@
 /** tools: which programs are installed. */
-import { accessSync, constants, realpathSync } from "node:fs";
+import { accessSync, constants, realpathSync, statSync } from "node:fs";
 import { basename, delimiter, join } from "node:path";
 import { NeedsError } from "./errors.ts";
 
@@ -36,7 +36,7 @@ function findTool(name: string): string | undefined {
 function isExecutable(path: string): boolean {
   try {
     accessSync(path, constants.X_OK);
-    return true;
+    return statSync(path).isFile();
   } catch {
     return false;
   }

@@ -11,7 +11,7 @@ const handshake = (second: number, client: string, server: string): string =>
 
 describe("analyse", () => {
   it("says so when nothing of a connection is the traced process's: it may be a stranger's", () => {
-    const idle = { command: "pid 4711", output: "", exitCode: null, strace: "" };
+    const idle = { command: "pid 4711", output: "", exitCode: 0, strace: "" };
     const { timeline, recording } = analyse({
       traced: [{ ...idle, role: "process" }],
       tcpdump: handshake(1_795_283_395, "10.0.0.9.50000", "10.0.0.1.22"),
@@ -26,7 +26,7 @@ describe("analyse", () => {
     const { timeline, conversations, recording } = analyse({
       traced: [
         {
-          ...{ role: "process", command: "pid 4711", output: "", exitCode: null },
+          ...{ role: "process", command: "pid 4711", output: "", exitCode: 0 },
           strace: `4711 1795283396.1 accept4(3<TCP:[127.0.0.1:7501]>, NULL, NULL, 0) = 4<TCP:[${ends}]> <0.001>\n`,
         },
       ],

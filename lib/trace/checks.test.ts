@@ -9,7 +9,7 @@ function recordingOf(tookSeconds: string, nextAt: string): Parameters<typeof ana
   return {
     traced: [
       {
-        ...{ role: "process", command: "pid 4711", output: "", exitCode: null },
+        ...{ role: "process", command: "pid 4711", output: "", exitCode: 0 },
         strace: [
           `4711 1795283392.476960130 accept4(3<TCP:[127.0.0.1:7501]>, NULL, NULL, SOCK_CLOEXEC) = 4<TCP:[${ends}]> <${tookSeconds}>`,
           `4711 ${nextAt} recvfrom(4<TCP:[${ends}]>, "hi", 10, 0, NULL, NULL) = 2 <0.000046268>`,

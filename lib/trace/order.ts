@@ -27,7 +27,8 @@ export type Traced = {
   readonly strace: string;
   /** What it printed itself; "" when that went to the terminal. */
   readonly output: string;
-  readonly exitCode: number | null;
+  /** As a shell has it: 128 + n when signal n has ended it. */
+  readonly exitCode: number;
 };
 
 /** All that was recorded. */

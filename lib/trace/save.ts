@@ -12,7 +12,7 @@ export function prepareFolder(folder: string): void {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw unusable(folder, error);
   }
   try {
-    accessSync(folder, constants.W_OK);
+    accessSync(`${folder}/.`, constants.W_OK); // A file has no entry ".".
   } catch (error) {
     throw unusable(folder, error);
   }

@@ -120,7 +120,8 @@ async function timeConnections({ connections }: OrderOf<"latency">): Promise<Rec
 
 async function traceCommand(order: OrderOf<"command">): Promise<Recording> {
   const [file = ""] = order.argv;
-  if (!hasTool(file)) throw new NeedsError(`there is no command ${file}`);
+  if (!hasTool(file))
+    throw new NeedsError(`there is no program ${JSON.stringify(file)} that may be executed`);
   const capture = await startTcpdump(order.rung === "here" ? "any" : "lo");
   const sampler = startSampler();
   const shown = order.argv.join(" ");

@@ -1,6 +1,7 @@
 /** tracers: strace and tcpdump as child processes. Nothing is written to a file: both write into pipes. */
 import { spawn, type ChildProcess, type SpawnOptions } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { constants } from "node:os";
 import type { Readable } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
 import { builtEnvironment } from "../kernel/built.ts";
@@ -80,8 +81,7 @@ export function startStrace(target: TraceTarget): Tracing {
     child.stdout === null ? "" : textOf(child.stdout),
     child.stderr === null ? "" : textOf(child.stderr),
   ]);
-  const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
-  const traced = Promise.all([text, ended]).then(([[strace, stdout, stderr], exitCode]) => {
+  const traced = Promise.all([text, ended(child)]).then(([[strace, stdout, stderr], exitCode]) => {
     // Of a program that it has traced strace tells at least the end.
     if ("argv" in target && strace === "") throw cannotTrace(stderr);
     return {
@@ -91,6 +91,15 @@ export function startStrace(target: TraceTarget): Tracing {
   });
   traced.catch(() => undefined); // Whoever waits for something else first asks later.
   return { child, traced };
+}
+
+/** The exit code of a child as a shell has it, when its pipes are closed, too. strace ends as the program did that it traces. */
+function ended(child: ChildProcess): Promise<number> {
+  return new Promise((resolve) =>
+    child.on("close", (code, signal) =>
+      resolve(code ?? 128 + constants.signals[signal ?? "SIGKILL"]),
+    ),
+  );
 }
 
 function cannotTrace(said: string): NeedsError {
@@ -127,9 +136,8 @@ function statusOf(pid: number): string {
 /** Starts a program of ours without strace. */
 export function startPlain(role: Traced["role"], words: readonly string[]): Tracing {
   const child = spawnThatDiesWithUs(programOf(words), { stdio: ["ignore", "pipe", "inherit"] });
-  const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
   const output = child.stdout === null ? "" : textOf(child.stdout);
-  const traced = Promise.all([output, ended]).then(([output, exitCode]) => ({
+  const traced = Promise.all([output, ended(child)]).then(([output, exitCode]) => ({
     ...{ role, command: words.join(" "), strace: "", output, exitCode },
   }));
   return { child, traced };
