@@ -12,7 +12,9 @@ export function failureOf(error: Error): Failure {
   const first =
     error instanceof AggregateError ? ((error.errors[0] as Error | undefined) ?? error) : error;
   const { code, syscall, message } = first as NodeJS.ErrnoException;
-  return { errno: code ?? first.name, syscall: syscall ?? "", message };
+  // A socket that was refused, as with EMFILE, has no address of its own to tell.
+  const told = message.replace(" - Local (undefined:undefined)", "");
+  return { errno: code ?? first.name, syscall: syscall ?? "", message: told };
 }
 
 /** Failures counted by errno, the first of each quoted in full; and by system call, for a time-out of connect(2) is not one of read(2). */

@@ -15,6 +15,8 @@ export type VisitOptions = {
   readonly messages: number;
   /** Stay connected for this long after the last echo. */
   readonly holdMs: number;
+  /** Nobody leaves before it resolves; at once when undefined. */
+  readonly mayLeave?: Promise<void> | undefined;
   readonly leave: WayToLeave;
   /** Give up when connecting, or waiting for a whole echo, takes longer. */
   readonly timeoutMs: number;
@@ -40,13 +42,22 @@ export type Visit = {
  * Makes one visit. Never rejects: what goes wrong is the result. Resolves when the program has nothing more to do with the
  * connection; `abandon` therefore resolves only when `signal` is aborted.
  */
-export function visit(options: VisitOptions): Promise<Visit> {
-  return new Promise((resolve) => new Visitor(options, resolve));
+export async function visit(options: VisitOptions): Promise<Visit> {
+  const visitor = new Visitor(options);
+  const stop = (): void => visitor.stop();
+  options.signal.addEventListener("abort", stop);
+  if (options.signal.aborted) stop();
+  const seen = await visitor.seen;
+  options.signal.removeEventListener("abort", stop);
+  return seen;
 }
 
-class Visitor {
-  readonly #options: VisitOptions;
-  readonly #resolve: (visit: Visit) => void;
+/** Who makes one visit, and begins at once; whoever makes it calls `stop()` when the signal comes. */
+export class Visitor {
+  /** Resolves as `visit()` does. */
+  readonly seen: Promise<Visit>;
+  readonly #options: Omit<VisitOptions, "signal">;
+  #resolve: (visit: Visit) => void = () => undefined;
   readonly #socket: Socket;
   readonly #startMs = performance.now();
   #connectMs: number | undefined;
@@ -56,11 +67,10 @@ class Visitor {
   #isOver = false;
   /** Calls off what the visitor would do next if nothing else happened. */
   #stopWaiting: () => void;
-  readonly #onAbort = (): void => this.#abort();
 
-  constructor(options: VisitOptions, resolve: (visit: Visit) => void) {
+  constructor(options: Omit<VisitOptions, "signal">) {
     this.#options = options;
-    this.#resolve = resolve;
+    this.seen = new Promise((resolve) => (this.#resolve = resolve));
     this.#socket = connect({
       host: options.host,
       port: options.port,
@@ -72,8 +82,6 @@ class Visitor {
       .on("end", () => this.#onPeerClosed())
       .on("error", (error) => this.#finish({ kind: "failed", ...failureOf(error) }));
     this.#stopWaiting = deadline(options.timeoutMs, () => this.#giveUp());
-    options.signal.addEventListener("abort", this.#onAbort);
-    if (options.signal.aborted) this.#abort();
   }
 
   #onConnect(): void {
@@ -82,12 +90,16 @@ class Visitor {
   }
 
   #speak(): void {
-    const { messages, message, timeoutMs, holdMs } = this.#options;
+    const { messages, message, timeoutMs, mayLeave } = this.#options;
     this.#stopWaiting();
     if (this.#echoes < messages) {
       this.#socket.write(message);
       this.#stopWaiting = deadline(timeoutMs, () => this.#giveUp());
-    } else this.#stopWaiting = deadline(holdMs, () => this.#leave());
+    } else void (mayLeave ?? Promise.resolve()).then(() => this.#hold());
+  }
+
+  #hold(): void {
+    if (!this.#isOver) this.#stopWaiting = deadline(this.#options.holdMs, () => this.#leave());
   }
 
   #onData(chunk: Buffer): void {
@@ -129,7 +141,8 @@ class Visitor {
     this.#finish({ kind: "failed", errno: "ETIMEDOUT", syscall, message });
   }
 
-  #abort(): void {
+  /** Leaves at once, or calls off the connection. */
+  stop(): void {
     this.#finish({ kind: this.#connectMs === undefined ? "interrupted" : "left" });
   }
 
@@ -137,7 +150,6 @@ class Visitor {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#stopWaiting();
-    this.#options.signal.removeEventListener("abort", this.#onAbort);
     if (!this.#hasLeft || this.#options.leave === "half-close" || this.#options.leave === "abandon")
       this.#socket.destroy();
     this.#resolve({ connectMs: this.#connectMs, echoes: this.#echoes, ending });

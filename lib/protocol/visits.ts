@@ -1,9 +1,9 @@
 /** visits: many visits at once, and what they saw together. */
-import { setMaxListeners } from "node:events";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { countFailure, type FailureCounts } from "./errno.ts";
 import { Pace } from "./pace.ts";
 import { Latencies, type Percentiles } from "./percentiles.ts";
-import { visit, type Visit, type VisitOptions } from "./visit.ts";
+import { Visitor, type Visit, type VisitOptions } from "./visit.ts";
 
 /** The sum of many visits. */
 export type VisitsSummary = {
@@ -22,8 +22,8 @@ export type VisitsSummary = {
 };
 
 /**
- * Makes `connections` visits, all at the same time or at most `perSecond` of them started per second, and sums up when the
- * last one is over. After the signal none is started.
+ * Makes `connections` visits, at most `perSecond` of them started per second, and sums up when the last one is over. All are there at the
+ * same time: nobody leaves before the last one has begun. After the signal none is started.
  */
 export async function visitAll(
   connections: number,
@@ -31,15 +31,28 @@ export async function visitAll(
   perSecond = Infinity,
 ): Promise<VisitsSummary> {
   const { signal } = options;
-  setMaxListeners(0, signal); // One listener for each visit: no leak.
+  const pace = perSecond === Infinity ? undefined : new Pace(perSecond);
+  let allHaveBegun = (): void => undefined;
+  const mayLeave = new Promise<void>((resolve) => (allHaveBegun = resolve));
   const visits: Promise<Visit>[] = [];
-  const pace = new Pace(perSecond);
+  const underWay = new Set<Visitor>();
+  // One listener for all: to take one of thousands from a signal, the signal searches for it.
+  const stop = (): void => {
+    for (const visitor of underWay) visitor.stop();
+  };
+  signal.addEventListener("abort", stop);
   while (visits.length < connections) {
-    if (perSecond !== Infinity) await pace.turn(signal);
+    // Node calls connect(2) when whoever asked for it has come to an end, and hears a Ctrl-C only then.
+    await (pace?.turn(signal) ?? nextTurn());
     if (signal.aborted) break;
-    visits.push(visit(options));
+    const visitor = new Visitor({ ...options, mayLeave });
+    underWay.add(visitor);
+    visits.push(visitor.seen.finally(() => underWay.delete(visitor)));
   }
-  return sumUp(connections, await Promise.all(visits));
+  allHaveBegun();
+  const seen = await Promise.all(visits);
+  signal.removeEventListener("abort", stop);
+  return sumUp(connections, seen);
 }
 
 function sumUp(connections: number, visits: readonly Visit[]): VisitsSummary {
