@@ -1,4 +1,7 @@
+import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { counter, readCounters } from "../lib/kernel/counters.ts";
 import { commandLine } from "../lib/kernel/process.ts";
@@ -225,12 +228,16 @@ describe("client", () => {
     }
   });
 
-  it("ends with 2 when its result cannot be written", async () => {
-    const { code, stderr } = await run("client", ["--port", `${await freePort()}`], {
-      through: ["sh", "-c", 'exec "$@" > /dev/full', "sh"],
+  it.each([
+    ["nothing can be written", 'exec "$@" > /dev/full', "ENOSPC: no space left on device"],
+    ["only its beginning can", 'ulimit -f 1; exec "$@" > "$0"', "EFBIG: file too large"],
+  ])("ends with 2 when of what it prints %s", async (_, script, why) => {
+    const file = join(mkdtempSync(join(tmpdir(), "client-test-")), "stdout");
+    const { code, stderr } = await run("client", ["--help"], {
+      through: ["sh", "-c", script, file],
     });
+    rmSync(dirname(file), { recursive: true });
     expect(code).toBe(2);
-    expect(stderr).toContain("ENOSPC");
-    expect(stderr).not.toContain("    at ");
+    expect(stderr).toBe(`client: stdout: ${why}, write: what was to be printed is lost\n`);
   });
 });

@@ -5,7 +5,7 @@
  * its own, at most once per second and only when it has changed; in the background (`server &`), where it would be painted over what is
  * being typed, it is not shown. The first Ctrl-C aborts `signal` so that a command can sum up; a second one ends it on the spot.
  */
-import { readFileSync } from "node:fs";
+import { fstatSync, readFileSync, writeSync } from "node:fs";
 import type { WriteStream } from "node:tty";
 import { stripVTControlCharacters } from "node:util";
 
@@ -37,8 +37,13 @@ const LIVE_PLAIN_INTERVAL_MS = 1_000;
 /** Signals that whole groups of processes get, from a terminal, a shell or timeout(1); and the exit code for each. */
 export const SIGNALS: Readonly<Record<string, number>> = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 };
 
-/** Connects a command with this process's streams and signals. Call it once. */
-export function processIo(): Io {
+/** Connects a command of this name with this process's streams and signals. Call it once. */
+export function processIo(name: string): Io {
+  /** A full disk: what would have been written is lost, and whoever reads the exit code has to know. */
+  const giveUp = ({ message }: Error): never => {
+    process.stderr.write(`${name}: stdout: ${message}: what was to be printed is lost\n`);
+    process.exit(2);
+  };
   const controller = new AbortController();
   let exitCode: number | undefined;
   const interrupt = (code: number): void => {
@@ -55,10 +60,12 @@ export function processIo(): Io {
   });
   process.stderr.on("error", () => undefined); // Talk that nobody hears is no reason to stop.
   const live = liveText(process.stderr);
+  const isFile = fstatSync(STDOUT).isFile();
   return {
     out: (text) => {
       live.clear();
-      process.stdout.write(`${text}\n`);
+      if (isFile) writeWhole(`${text}\n`, giveUp);
+      else process.stdout.write(`${text}\n`);
     },
     err: (text) => {
       live.clear();
@@ -82,10 +89,16 @@ export function processIo(): Io {
   };
 }
 
-/** A full disk: what would have been written is lost, and whoever reads the exit code has to know. */
-function giveUp({ message }: Error): never {
-  process.stderr.write(`stdout: ${message}: what was to be printed is lost\n`);
-  process.exit(2);
+const STDOUT = 1;
+
+/** Into a file Node writes once, and what that had no room for is forgotten: only the next write(2) fails. */
+function writeWhole(text: string, giveUp: (error: Error) => never): void {
+  let rest = Buffer.from(text);
+  try {
+    while (rest.length > 0) rest = rest.subarray(writeSync(STDOUT, rest));
+  } catch (error) {
+    giveUp(error as Error);
+  }
 }
 
 function mayColor(stream: WriteStream): boolean {

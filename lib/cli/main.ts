@@ -67,7 +67,7 @@ export function command<F extends Flags>(command: Command<F>): AnyCommand {
 
 /** Runs a command, or the one of a group that the first word names, on this process; never returns. */
 export async function main(program: AnyCommand | CommandGroup): Promise<never> {
-  const io = processIo();
+  const io = processIo(program.name);
   leaveForbiddenFolder(program.name, io);
   const argv = process.argv.slice(2);
   // A socket in CLOSE_WAIT that nobody reads is idle for libuv: on its own it would let the process end.
