@@ -80,7 +80,9 @@ exec unshare --net -- sh -c '
 export async function findRung(without?: string): Promise<Rung> {
   const user = await attempt("user-namespace");
   if (!user.failed) return "user-namespace";
-  if (!isRoot()) throw new NeedsError(noSandbox(user.reason, without), { cause: user });
+  // What a signal has ended, such as a Ctrl-C, tells nothing about this machine.
+  if (!isRoot() || user.signal !== undefined)
+    throw new NeedsError(noSandbox(user.reason, without), { cause: user });
   const root = await attempt("root-namespace");
   if (!root.failed) return "root-namespace";
   throw new NeedsError(noSandbox(root.reason, without), { cause: root });

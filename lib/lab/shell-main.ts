@@ -2,10 +2,12 @@
 import { writeSync } from "node:fs";
 import { execa } from "execa";
 import { NeedsError } from "../kernel/errors.ts";
+import { LIFELINE, whenCutLoose } from "../kernel/lifeline.ts";
 import { enterSandbox } from "../kernel/sandbox.ts";
 import { writeSysctl } from "../kernel/sysctl.ts";
-import { exitCodeOf, FRIENDLY, HAS_BEGUN } from "./shell.ts";
+import { exitCodeOf, FRIENDLY } from "./shell.ts";
 
+whenCutLoose(() => process.exit());
 process.on("SIGINT", () => undefined); // Ctrl-C is for what runs in the shell.
 await enterSandbox().catch((error: unknown) => {
   if (!(error instanceof NeedsError)) throw error;
@@ -15,5 +17,5 @@ await enterSandbox().catch((error: unknown) => {
 for (const [name, value] of Object.entries(FRIENDLY)) writeSysctl(name, value);
 const [, , , file = "/bin/sh", ...args] = process.argv;
 const shell = execa(file, args, { stdio: "inherit", reject: false });
-writeSync(HAS_BEGUN, "\n");
+writeSync(LIFELINE, "\n"); // It has begun.
 process.exit(exitCodeOf(await shell));

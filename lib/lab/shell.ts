@@ -8,6 +8,7 @@ import { constants } from "node:os";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { execa } from "execa";
+import { LIFELINE } from "../kernel/lifeline.ts";
 import { findRung, RUNGS, sandboxCommand } from "../kernel/sandbox.ts";
 import { findShell, joinCommand, SHELL_MARK } from "../kernel/shell.ts";
 import { hasTool, searchPath } from "../kernel/tools.ts";
@@ -64,12 +65,10 @@ export async function enterShell(
   const stdio = ["inherit", "inherit", "inherit", "pipe"] as const;
   const child = execa(file, args, { ...attached(terminal), stdio });
   // The kernel keeps signals from the first process of a sandbox until that is ready for them: until then they are ours.
-  child.stdio[HAS_BEGUN].once("data", terminal.leaveSignalsToChild);
+  const lifeline = child.stdio[LIFELINE].once("data", terminal.leaveSignalsToChild);
+  terminal.signal.addEventListener("abort", () => lifeline.destroy());
   return exitCodeOf(await child);
 }
-
-/** The descriptor of a sandbox's first process to which it writes when the shell has begun. */
-export const HAS_BEGUN = 3;
 
 function attached({ signal: cancelSignal }: Terminal) {
   // A make in there is not the child of the make that may have started this.

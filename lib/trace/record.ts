@@ -4,6 +4,7 @@ import { once } from "node:events";
 import type { Writable } from "node:stream";
 import { builtCommand } from "../kernel/built.ts";
 import { NeedsError } from "../kernel/errors.ts";
+import { LIFELINE } from "../kernel/lifeline.ts";
 import { sandboxCommand } from "../kernel/sandbox.ts";
 import { needTool } from "../kernel/tools.ts";
 import type { Order, Recording, StageAnswer } from "./order.ts";
@@ -22,7 +23,7 @@ export async function record(order: Order, signal: AbortSignal): Promise<Recordi
   const isOurs = order.kind === "scenario" || order.kind === "latency";
   const stop = (): void => {
     if (isOurs) child.kill("SIGKILL");
-    else (child.stdio[3] as Writable).end();
+    (child.stdio[LIFELINE] as Writable).end();
   };
   signal.addEventListener("abort", stop);
   if (signal.aborted) stop();

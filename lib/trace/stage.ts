@@ -2,9 +2,9 @@
  * stage: records, inside the sandbox: programs under strace, packets on the loopback interface, and the socket table meanwhile.
  */
 import { readFileSync } from "node:fs";
-import { Socket } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
 import { NeedsError } from "../kernel/errors.ts";
+import { whenCutLoose } from "../kernel/lifeline.ts";
 import { diesWithParent, processTrouble, tracerOf } from "../kernel/process.ts";
 import { enterSandbox, wayIntoNetwork } from "../kernel/sandbox.ts";
 import { writeSysctl } from "../kernel/sysctl.ts";
@@ -49,6 +49,7 @@ async function perform(order: Order): Promise<Recording> {
 }
 
 async function playScenario(order: OrderOf<"scenario">): Promise<Recording> {
+  whenCutLoose(() => process.exit());
   const scenario: Scenario = SCENARIOS[order.name];
   for (const [name, value] of Object.entries(scenario.sysctls ?? {})) writeSysctl(name, value);
   const client = [
@@ -101,6 +102,7 @@ async function playBare(scenario: Scenario, clientWords: readonly string[]): Pro
 
 /** Two clients in turn: one with tcpdump beside it, one without. */
 async function timeConnections({ connections }: OrderOf<"latency">): Promise<Recording> {
+  whenCutLoose(() => process.exit());
   const serverWords = ["actor", "timed-server", `${PORT}`];
   const clientWords = ["actor", "timed-client", `${PORT}`, `${connections}`];
   const server = startPlain("server", serverWords);
@@ -126,7 +128,7 @@ async function traceCommand(order: OrderOf<"command">): Promise<Recording> {
   const sampler = startSampler();
   const shown = order.argv.join(" ");
   const tracing = startStrace({ role: "command", shown, argv: order.argv, isUsers: true });
-  whenTold(() => void endTraced(tracing));
+  whenCutLoose(() => void endTraced(tracing));
   const traced = await tracing.traced;
   if (order.rung !== "here") await settled(sampler);
   const samples = sampler.stop();
@@ -144,7 +146,7 @@ async function attach({ pid, forMs }: OrderOf<"attach">): Promise<Recording> {
   // strace asks the kernel for the names of sockets, and that knows those of strace's own network.
   const tracing = startStrace({ role: "process", shown: `pid ${pid}`, pid, through });
   const leave = (): void => void leaveTraced(tracing);
-  whenTold(leave);
+  whenCutLoose(leave);
   const timer = setTimeout(leave, forMs);
   const traced = await tracing.traced;
   clearTimeout(timer);
@@ -166,19 +168,6 @@ async function wayTo(pid: number): Promise<readonly string[]> {
     );
   // To enter a user namespace takes back that whoever does it dies with us.
   return way.length === 0 ? [] : [...way, ...diesWithParent([])];
-}
-
-/** Whoever started us closes descriptor 3 when it has seen enough. */
-function whenTold(stop: () => void): void {
-  try {
-    new Socket({ fd: 3 })
-      .on("error", () => undefined)
-      .on("close", stop)
-      .resume()
-      .unref();
-  } catch {
-    // Started by hand, without one.
-  }
 }
 
 type Packets = Pick<Recording, "pcap" | "tcpdump" | "notes">;
