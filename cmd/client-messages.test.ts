@@ -36,9 +36,9 @@ function said(port: number, lines: readonly string[], flags: readonly string[] =
 }
 
 /** What the demo's --json says, a step in a line. */
-function stepsOf(stdout: string): { title: string; held: boolean }[] {
+function stepsOf(stdout: string): { title: string; lines: { text: string }[]; held: boolean }[] {
   const lines = stdout.trimEnd().split("\n");
-  return lines.map((line) => JSON.parse(line) as { title: string; held: boolean });
+  return lines.map((line) => JSON.parse(line) as ReturnType<typeof stepsOf>[number]);
 }
 
 describe("client interactive, from a pipe", () => {
@@ -310,13 +310,29 @@ describe("client --protocol json, the demo", () => {
   );
 
   it("says with 1 what a server does that is not as documented", async () => {
-    const nobody: Handler = () => ({ type: "stats_response", connected_clients: 0 });
-    const server = createJsonServer({ handlers: { get_stats: nobody } });
+    const handlers: Record<string, Handler> = {
+      ping: () => ({ type: "WRONG" }),
+      echo: ({ content }) => ({ type: "echo_response", content }),
+      get_stats: () => ({ type: "stats_response", connected_clients: 1 }),
+      text: () => ({ type: "text_received", length: 9, timestamp: "now" }),
+    };
+    const server = createJsonServer({ handlers });
     const { port } = await server.listen({ port: 0 });
     const { code, stdout } = await run("client", ["demo", "--port", `${port}`, "--json"]);
     await server.close({ drainMs: 0 });
     expect(code).toBe(1);
-    expect(stepsOf(stdout).filter(({ held }) => !held)).toMatchObject([{ title: "Statistics" }]);
+    const found = stepsOf(stdout).flatMap(({ title, lines, held }) => {
+      const blame = lines.find(({ text }) => text.startsWith("not as documented: "));
+      return held ? [] : [`${title}: ${blame?.text.slice("not as documented: ".length)}`];
+    });
+    expect(found.slice(0, 6)).toEqual([
+      'A frame: ping is answered by pong, not by "WRONG"',
+      'Ping and pong: ping is answered by pong, not by "WRONG"',
+      "Echo: echo_response without timestamp",
+      'Statistics: get_stats is answered by server_stats, not by "stats_response"',
+      'Plain text: text_received with timestamp "now"',
+      "A type of your own: echo_response without timestamp",
+    ]);
   });
 
   it("finds nothing wrong with a server that takes short messages only", async () => {

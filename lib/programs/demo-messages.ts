@@ -14,7 +14,7 @@ export const DEMO_MESSAGES: readonly Scene[] = [
   {
     title: "A frame",
     about: "four bytes of length, then JSON: what is on the wire",
-    play: async ({ open, sent, got, note }) => {
+    play: async ({ open, sent, got, note, check }) => {
       const connection = await open();
       const text = '{"type":"ping"}';
       sent(hex(encodeFrame(text)));
@@ -22,6 +22,7 @@ export const DEMO_MESSAGES: readonly Scene[] = [
       const answer = await answerTo(connection, encodeFrame(text));
       got(hex(answer));
       note(`that is a length of ${answer.readUInt32BE(0)}, and ${answer.subarray(4).toString()}`);
+      check(messageIn(answer), "ping");
       return answer.length === 4 + answer.readUInt32BE(0);
     },
   },
@@ -47,7 +48,7 @@ export const DEMO_MESSAGES: readonly Scene[] = [
   {
     title: "Broadcast",
     about: "to all other clients; here there is at least one more, which is ours",
-    play: async ({ open, ask, got, note }) => {
+    play: async ({ open, ask, got, note, check }) => {
       const [sender, other] = [await open(), await open()];
       await other.request({ type: "ping" });
       const heard = next(other, "broadcast");
@@ -56,6 +57,7 @@ export const DEMO_MESSAGES: readonly Scene[] = [
       const [message] = (await heard) as [Message];
       note("and the other client:");
       got(message);
+      check(message);
       return message["content"] === content && Number(answer?.["recipients"]) >= 1;
     },
   },
@@ -88,17 +90,19 @@ export const DEMO_MESSAGES: readonly Scene[] = [
   {
     title: "Mistakes",
     about: "each has a code; only what destroys the framing ends the connection",
-    play: async ({ open, ask, sent, got, note }) => {
+    play: async ({ open, ask, sent, got, note, check }) => {
       const connection = await open();
       const { code } = await ask(connection, { type: "echo" });
       sent("{nope");
       const notJson = messageIn(await answerTo(connection, encodeFrame("{nope")));
       got(notJson);
+      check(notJson);
       const tooLarge = Buffer.from("7fffffff", "hex");
       sent(hex(tooLarge));
       const closed = next(connection, "close");
       const refused = messageIn(await answerTo(connection, tooLarge));
       got(refused);
+      check(refused);
       await closed;
       note("and the server has closed the connection");
       const codes = [code, notJson["code"], refused["code"]];
@@ -152,7 +156,7 @@ export const DEMO_MESSAGES: readonly Scene[] = [
   {
     title: "Authentication",
     about: "a server that wants a token answers nothing else before it",
-    play: async ({ open, options, keep, ask, sent, got, note }) => {
+    play: async ({ open, options, keep, ask, sent, got, note, check }) => {
       const { token, ...strange } = options;
       if (token === undefined) {
         const { answer } = await ask(await open(), { type: "auth", token: "any" });
@@ -167,6 +171,7 @@ export const DEMO_MESSAGES: readonly Scene[] = [
       sent({ type: "auth", token: "(ours)" });
       const answer = await keep(await openConnection(strange)).request({ type: "auth", token });
       got(answer);
+      check(answer, "auth");
       const isWelcome = answer.status === "authenticated";
       return isWelcome && code === "UNAUTHENTICATED" && wrong === "AUTHENTICATION_FAILED";
     },

@@ -8,6 +8,7 @@ import { openConnection, type ConnectOptions } from "../protocol/json/connect.ts
 import type { Message } from "../protocol/json/messages.ts";
 import { DEMO_CURES } from "./demo-cures.ts";
 import { DEMO_MESSAGES } from "./demo-messages.ts";
+import { brokenPromise } from "./demo-promises.ts";
 import { connectOptions, told, type Server } from "./json-client.ts";
 
 /** One line of a step. */
@@ -36,6 +37,8 @@ export type Stage = {
   readonly sent: (what: unknown) => void;
   readonly got: (what: unknown) => void;
   readonly note: (text: string) => void;
+  /** Notes what about a message of the server's is not as documented; `request` is the type that it answers. Then the scene has not held. */
+  readonly check: (message: Message, request?: string) => void;
   /** Asks and tells both; an error is an answer, too. */
   readonly ask: (connection: Asker, request: Message) => Promise<Outcome>;
 };
@@ -69,18 +72,32 @@ async function played(scene: Scene, options: ConnectOptions): Promise<DemoStep> 
   const { title, about } = scene;
   const lines: DemoLine[] = [];
   const kept: AsyncDisposable[] = [];
-  const stage = stageFor(options, lines, kept);
+  let isBroken = false;
+  const blame = (why: string): void => {
+    isBroken = true;
+    stage.note(`not as documented: ${why}`);
+  };
+  const stage = stageFor(options, { lines, kept, blame });
   try {
-    return { title, about, lines, held: await scene.play(stage) };
+    const held = await scene.play(stage);
+    return { title, about, lines, held: held && !isBroken };
   } catch (error) {
-    stage.note(`not as documented: ${(error as Error).message}`);
+    blame((error as Error).message);
     return { title, about, lines, held: false };
   } finally {
     for (const thing of kept.reverse()) await thing[Symbol.asyncDispose]();
   }
 }
 
-function stageFor(options: ConnectOptions, lines: DemoLine[], kept: AsyncDisposable[]): Stage {
+/** Where what happens on a stage is kept. */
+type Wings = {
+  readonly lines: DemoLine[];
+  readonly kept: AsyncDisposable[];
+  /** Told what is not as documented. */
+  readonly blame: (why: string) => void;
+};
+
+function stageFor(options: ConnectOptions, { lines, kept, blame }: Wings): Stage {
   const say = (kind: DemoLine["kind"]) => (what: unknown) => {
     lines.push({ kind, text: typeof what === "string" ? what : JSON.stringify(what) });
   };
@@ -94,18 +111,25 @@ function stageFor(options: ConnectOptions, lines: DemoLine[], kept: AsyncDisposa
     sent: say("sent"),
     got: say("got"),
     note: say("note"),
+    check: (message, request) => {
+      const why = brokenPromise(message, request);
+      if (why !== undefined) blame(why);
+    },
     ask: async (connection, request) => {
       stage.sent(request);
       try {
         const answer = await connection.request(request);
         stage.got(answer);
+        stage.check(answer, request.type);
         return { answer };
       } catch (error) {
         const { code, message } = error as NodeJS.ErrnoException;
         // What the server has sent came over the wire; whatever else went wrong is what we say of it.
-        if (error instanceof RemoteError)
-          stage.got({ type: "error", code, message, closes: error.closes });
-        else stage.note(`${code}: ${message}`);
+        if (error instanceof RemoteError) {
+          const refusal = { type: "error", code, message, closes: error.closes };
+          stage.got(refusal);
+          stage.check(refusal);
+        } else stage.note(`${code}: ${message}`);
         return { code };
       }
     },
