@@ -15,8 +15,10 @@ BUILT := dist/.built
 ARGS ?=
 NAME ?=
 
+# `kill` of a make in the background ends the shell between make and the program: that ends the program, too. PR_SET_PDEATHSIG, prctl(2).
+NODE := $(shell setpriv --pdeathsig TERM true 2>/dev/null && echo setpriv --pdeathsig TERM --) node
 # Ctrl-C ends a program with 130: for make that is no error worth a line.
-RUN = node dist/cmd/$(1).js $(2) $(ARGS) || { code=$$?; [ $$code -eq 130 ] || exit $$code; }
+RUN = $(NODE) dist/cmd/$(1).js $(2) $(ARGS) || { code=$$?; [ $$code -eq 130 ] || exit $$code; }
 
 .PHONY: help
 help: ## Show this help
@@ -72,7 +74,7 @@ trace: $(BUILT) ## One connection as calls, packets and states on one clock (ARG
 # A shell ends as the last command typed in it has: at a terminal that is no error of make's.
 .PHONY: shell
 shell: $(BUILT) ## A shell in a private network; from a second terminal, joins it
-	@node dist/cmd/lab.js shell $(ARGS) || [ -t 0 ]
+	@$(NODE) dist/cmd/lab.js shell $(ARGS) || [ -t 0 ]
 
 .PHONY: lab
 lab: $(BUILT) ## Run a lab: make lab NAME=fd-leak; without NAME, list them
@@ -134,7 +136,7 @@ docs-record: $(BUILT) ## The same, with fresh recordings of every lab, or of NAM
 
 .PHONY: bench
 bench: $(BUILT) ## Measure, side by side with other programs (ARGS)
-	@node dist/bench/main.js $(ARGS)
+	@$(NODE) dist/bench/main.js $(ARGS)
 
 .PHONY: bench-record
 bench-record: $(BUILT) ## Measure everything and keep it for docs/benchmarks.md (about 15 minutes)
