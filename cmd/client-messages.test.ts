@@ -360,6 +360,17 @@ describe("client --protocol json, the demo", () => {
     expect(stderr).toBe("");
   });
 
+  it.skipIf(!hasTool("openssl")).each([
+    ["TLS to a server without", [], ["--tls"], "does not speak TLS"],
+    ["without TLS to a server that wants it", ["tls"], [], "does it want TLS (--tls)"],
+  ])("says what is wrong when it speaks %s", async (_, server, client, hint) => {
+    const { port } = await serve(server.length > 0 ? ["--tls-key", key, "--tls-cert", cert] : []);
+    const { code, stdout, stderr } = await run("client", ["demo", "--port", `${port}`, ...client]);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toContain(hint);
+    expect(stderr).not.toContain("openssl");
+  });
+
   it("does not take for the server's words what the client says of them", async () => {
     const other = createServer((socket) =>
       socket.on("error", () => undefined).write("SSH-2.0-OpenSSH_9.6\r\n"),

@@ -106,6 +106,14 @@ describe("server --protocol json", () => {
     expect((await fetch(`http://127.0.0.1:${metricsPort}/else`)).status).toBe(404);
   });
 
+  it("says of the port that is busy which flag takes another", async () => {
+    const { port } = await serve();
+    const flags = ["--protocol", "json", "--port", "0", "--metrics-port", `${port}`];
+    const { code, stderr } = await run("server", flags);
+    expect(code).toBe(2);
+    expect(stderr).toContain(`sport = :${port}'. Or take another port: --metrics-port N`);
+  });
+
   it("at SIGTERM answers what it has got, says good-bye, and ends with 143; the port is free again", async () => {
     const server = await serve();
     const peer = await rawPeer(server.port);
@@ -177,6 +185,8 @@ describe("server --protocol json", () => {
     [["--protocol", "json", "--tls-key", "/dev/null"], "need each other"],
     [["--protocol", "xml"], "expected one of echo, json"],
     [["--protocol", "json", "--auth-token-file", "/nowhere"], "ENOENT"],
+    [["--protocol", "json", "--auth-token-file", "/proc"], "read '/proc'"],
+    [["--protocol", "json", "--tls-key", "/proc", "--tls-cert", "/proc"], "read '/proc'"],
   ])("refuses %j", async (flags, words) => {
     const { code, stderr } = await run("server", ["--port", "0", ...flags]);
     expect(code).toBe(2);

@@ -274,6 +274,12 @@ function interruption(error: unknown): number | undefined {
   return SIGNALS[signal ?? ""];
 }
 
+/** What to do about refusals of the operating system that its own words do not tell. */
+const WAYS_OUT: Readonly<Record<string, string>> = {
+  EMFILE:
+    "\n  The descriptor limit is too low even for the program's own files: ulimit -n 256, or a new shell.",
+};
+
 /**
  * Says what went wrong and returns the exit code. Errors with a stable `TFL_` code and refusals of the operating system
  * are the user's to act on: 2. Anything else is a defect of ours and shows its stack: 70.
@@ -289,7 +295,9 @@ function explain(name: string, error: unknown, io: Io): number {
   // The only names that are looked up are of hosts. Some shells and tools set HOST for purposes of their own.
   const what = syscall === "getaddrinfo" ? "--host, or HOST in the environment: " : "";
   if (typeof code === "string" && /^(TFL_|E[A-Z0-9]+$|EAI_)/.test(code)) {
-    io.err(`${name}: ${what}${message}${message.includes(code) ? "" : ` [${code}]`}`);
+    io.err(
+      `${name}: ${what}${message}${WAYS_OUT[code] ?? ""}${message.includes(code) ? "" : ` [${code}]`}`,
+    );
     return 2;
   }
   io.err(`${name}: a defect in this program, please report it.\n${stack ?? String(error)}`);

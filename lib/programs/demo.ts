@@ -55,16 +55,30 @@ export type Scene = {
   readonly play: (stage: Stage) => Promise<boolean>;
 };
 
+const KNOCK_MS = 5_000;
+
 /** Plays every scene. Rejects when there is no connection at all, with its errno or TFL_NEEDS. */
 export async function* demo(server: Server, signal: AbortSignal): AsyncGenerator<DemoStep> {
   const options = connectOptions(server);
-  await openConnection(options).then(
-    (connection) => connection.close(),
-    (error: unknown) => Promise.reject(told(error as Error, options)),
-  );
+  await knock(options).catch((error: unknown) => {
+    throw told(error as Error, options);
+  });
   for (const scene of [...DEMO_MESSAGES, ...DEMO_CURES]) {
     if (signal.aborted) return;
     yield await played(scene, options);
+  }
+}
+
+/** Is there anybody who speaks our language? Rejects when there is no connection, or when it ends at the first message. */
+async function knock(options: ConnectOptions): Promise<void> {
+  const connection = await openConnection(options);
+  try {
+    await connection.request({ type: "ping" }, KNOCK_MS);
+  } catch (error) {
+    // Any other answer, or none, is for the scenes to show.
+    if ((error as NodeJS.ErrnoException).code === "CONNECTION_CLOSED") throw error;
+  } finally {
+    await connection.close();
   }
 }
 

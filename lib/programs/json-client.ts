@@ -1,8 +1,8 @@
 /** json-client: how a program of ours comes to a connection: keys and token from files, and a first failure that is told at once. */
-import { readFileSync } from "node:fs";
 import { NeedsError } from "../kernel/errors.ts";
 import { JsonClient } from "../protocol/json/client.ts";
 import type { ConnectOptions } from "../protocol/json/connect.ts";
+import { contentOf } from "./given-file.ts";
 
 /** What a user can say about the server; files are in PEM. */
 export type Server = {
@@ -27,7 +27,7 @@ export type Server = {
 export function connectOptions(server: Server): ConnectOptions {
   const { host, port, compression, authTokenFile } = server;
   const token =
-    authTokenFile === undefined ? server.authToken : readFileSync(authTokenFile, "utf8").trim();
+    authTokenFile === undefined ? server.authToken : contentOf(authTokenFile).toString().trim();
   return {
     host,
     port,
@@ -40,9 +40,9 @@ export function connectOptions(server: Server): ConnectOptions {
 function tlsOptions(server: Server): NonNullable<ConnectOptions["tls"]> {
   const { tlsCa, tlsCert, tlsKey, tlsName } = server;
   return {
-    ...(tlsCa === undefined ? {} : { ca: readFileSync(tlsCa) }),
-    ...(tlsCert === undefined ? {} : { cert: readFileSync(tlsCert) }),
-    ...(tlsKey === undefined ? {} : { key: readFileSync(tlsKey) }),
+    ...(tlsCa === undefined ? {} : { ca: contentOf(tlsCa) }),
+    ...(tlsCert === undefined ? {} : { cert: contentOf(tlsCert) }),
+    ...(tlsKey === undefined ? {} : { key: contentOf(tlsKey) }),
     ...(tlsName === undefined ? {} : { servername: tlsName }),
   };
 }
@@ -67,11 +67,23 @@ export async function connectedClient(options: ConnectOptions): Promise<JsonClie
 }
 
 /** What the server, or TLS, says against us is no defect of ours. It has a code; an error without one comes back as it is. */
-export function told(error: NodeJS.ErrnoException, { host, port }: ConnectOptions): Error {
+export function told(error: NodeJS.ErrnoException, { host, port, tls }: ConnectOptions): Error {
   const { code, message } = error;
   if (code === "ECONNREFUSED")
     error.message += `\n  Nobody listens there. Start a server: make server ARGS="--protocol json" (installed by npm: tcp-server --protocol json)`;
   if (code === undefined || error instanceof NeedsError || /^(E[A-Z0-9]+$|EAI_)/.test(code))
     return error;
-  return new NeedsError(`${host}:${port}: ${message} (${code})`, { cause: error });
+  // OpenSSL tells its own source files, too; Node has the reason by itself.
+  const { reason = message } = error as { readonly reason?: string };
+  const whatNext = WHAT_NEXT[code] ?? "";
+  const isPlain = tls === undefined || code !== "CONNECTION_CLOSED";
+  return new NeedsError(`${host}:${port}: ${reason} (${code})${isPlain ? whatNext : ""}`, {
+    cause: error,
+  });
 }
+
+const WHAT_NEXT: Readonly<Record<string, string>> = {
+  ERR_SSL_WRONG_VERSION_NUMBER: "\n  What answers there does not speak TLS: try it without.",
+  CONNECTION_CLOSED:
+    "\n  It closes at our first message: does it want TLS (--tls), or another protocol?",
+};

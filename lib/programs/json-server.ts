@@ -1,5 +1,4 @@
 /** json-server: the JSON server as a program has it: keys and tokens from files, metrics over HTTP. Prints nothing. */
-import { readFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { NeedsError } from "../kernel/errors.ts";
@@ -11,6 +10,7 @@ import {
   type JsonServer,
   type JsonServerOptions,
 } from "../protocol/json/server.ts";
+import { contentOf } from "./given-file.ts";
 import { keepYoungGenerationSmall } from "./heap.ts";
 import { listenTrouble } from "./listen-trouble.ts";
 
@@ -59,9 +59,9 @@ export async function serveJson(options: ServeJsonOptions): Promise<ServingJson>
       ? {}
       : {
           tls: {
-            key: readFileSync(tlsKey),
-            cert: readFileSync(tlsCert),
-            ...(tlsCa === undefined ? {} : { ca: readFileSync(tlsCa) }),
+            key: contentOf(tlsKey),
+            cert: contentOf(tlsCert),
+            ...(tlsCa === undefined ? {} : { ca: contentOf(tlsCa) }),
           },
         }),
   } as JsonServerOptions);
@@ -84,7 +84,7 @@ export async function serveJson(options: ServeJsonOptions): Promise<ServingJson>
 }
 
 function tokenFrom(file: string): string {
-  const token = readFileSync(file, "utf8").trim();
+  const token = contentOf(file).toString().trim();
   if (token !== "") return token;
   throw new NeedsError(`${file}: expected a token, found nothing`);
 }
@@ -110,6 +110,7 @@ function serveMetrics(server: JsonServer, port: number): Promise<Server> {
     else response.writeHead(404).end("GET /metrics\n");
   });
   return new Promise((resolve, reject) => {
-    http.once("error", reject).listen(port, "127.0.0.1", () => resolve(http));
+    const fail = (error: Error): void => reject(listenTrouble(error, port, "--metrics-port N"));
+    http.once("error", fail).listen(port, "127.0.0.1", () => resolve(http));
   });
 }
