@@ -69,8 +69,14 @@ describe("server report", () => {
 
   it("says at most where other listeners share the counter", () => {
     expect(exhaustionReport({ ...status, otherListeners: 2 })).toContain("at most 196");
+    expect(statusLine({ ...status, otherListeners: 2 })).toContain("shed at most 196  ");
     const one = exhaustionReport({ ...status, otherListeners: 1 });
     expect(one).toContain("for 1 other listener(s) in this network namespace");
+  });
+
+  it("blames no more sockets in CLOSE_WAIT than the program has open, whatever the table says", () => {
+    const text = exhaustionReport({ ...status, closeWait: 128 }).replaceAll(/\s+/g, " ");
+    expect(text).toContain("104 of them are sockets in CLOSE_WAIT");
   });
 
   it("does not say that they are out when they were", () => {

@@ -9,7 +9,7 @@ export function statusLine(status: ServerStatus): string {
   return [
     address,
     `accepted ${accepted}`,
-    shed > 0 ? `shed ${shed}` : `open ${open}`,
+    shed > 0 ? `shed ${shedCount(status)}` : `open ${open}`,
     `CLOSE_WAIT ${closeWait}`,
     `descriptors ${descriptors.open}/${descriptors.limit}`,
     ...(queued > 0 ? [`queued ${queued}`] : []),
@@ -18,19 +18,19 @@ export function statusLine(status: ServerStatus): string {
 
 /** What has happened when the descriptors ran out, how many connections it cost, and how we know. */
 export function exhaustionReport(status: ServerStatus): string {
-  const { descriptors, passiveOpens, accepted, queued, otherListeners, closeWait } = status;
+  const { descriptors, passiveOpens, accepted, open, queued, otherListeners, closeWait } = status;
   const sums = `${passiveOpens} handshakes (TcpPassiveOpens) - ${accepted} seen by the program - ${queued} in the accept queue.`;
   return [
     ...(descriptors.isExhausted
       ? [
           `Out of descriptors: ${descriptors.open} of ${descriptors.limit}. A trial open("/dev/null") fails: EMFILE.`,
-          causeOf(closeWait),
+          causeOf(Math.min(closeWait, open)),
         ]
       : [
           `Was out of descriptors for a while: all ${descriptors.limit} were in use, now ${descriptors.open} are. That was a burst; a leak does not go down.`,
         ]),
     "Node reports nothing: libuv accepts each further connection and closes it at once, without an event.",
-    `${shedWords(status)}: ${sums}`,
+    `Shed unseen so far: ${shedCount(status)}: ${sums}`,
     ...(otherListeners > 0
       ? [
           `"At most", for ${otherListeners} other listener(s) in this network namespace count there too.`,
@@ -42,13 +42,14 @@ export function exhaustionReport(status: ServerStatus): string {
     .join("\n");
 }
 
+/** The table is walked while it moves, and has who waits for accept(), too: of `closeWait` no more can be ours than the program has open. */
 function causeOf(closeWait: number): string {
   return closeWait > 0
     ? `${closeWait} of them are sockets in CLOSE_WAIT: the peer has closed, this program has not. That is a leak.`
     : "None is in CLOSE_WAIT: no peer is known to have closed. The connections are in use, or idle, or their peers have vanished without a FIN: ss -tnio tells (lastrcv), --idle-timeout-ms ends the latter two.";
 }
 
-function shedWords(status: ServerStatus): string {
-  const atMost = status.otherListeners > 0 ? "at most " : "";
-  return `Shed unseen so far: ${atMost}${status.shed}`;
+/** The kernel counts handshakes for all listeners of a network together. */
+function shedCount({ shed, otherListeners }: ServerStatus): string {
+  return otherListeners > 0 ? `at most ${shed}` : `${shed}`;
 }
