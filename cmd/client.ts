@@ -194,7 +194,7 @@ async function talk(server: Server, values: Given, io: Io): Promise<number> {
   const client = await connectedClient(connectOptions(server));
   const paint = theme(io.color.out);
   if (!values.json) io.err(report.chatOpening(`${server.host}:${server.port}`));
-  const isTerminal = process.stdin.isTTY && io.isTty.out && process.env["TERM"] !== "dumb";
+  const isTerminal = process.stdin.isTTY && io.isScreen.out;
   const { failed } = await chat({
     client,
     input: process.stdin,
@@ -242,7 +242,7 @@ async function measure(server: Server, values: Given, io: Io, target: Target): P
     openPerSecond: target.isRemote ? REMOTE_RATE_PER_SECOND : Infinity,
   };
   if (!values.json) io.err(report.performanceOpening(`${server.host}:${server.port}`, load));
-  const isWatched = io.isTty.err && !values.json;
+  const isWatched = io.isScreen.err && !values.json;
   try {
     const result = await measurePerformance({
       ...load,

@@ -244,7 +244,10 @@ describe("lab run", () => {
     const lab = start("lab", ["run", "time-wait-exhaustion"]);
     await until(sandboxed, (processes) => processes.length >= 2);
     lab.child.kill("SIGINT");
-    expect((await lab.finished).code).toBe(130);
+    const { code, stdout } = await lab.finished;
+    expect(code).toBe(130);
+    expect(stdout).toMatch(/^time-wait-exhaustion .* interrupted /m);
+    expect(stdout).not.toContain("failed");
     await until(sandboxed, (processes) => processes.length === 0);
   });
 

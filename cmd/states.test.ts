@@ -474,6 +474,24 @@ describe.skipIf(!hasTool("tmux"))("states --watch, at a terminal", () => {
   });
 });
 
+describe.skipIf(!hasTool("tmux"))(
+  "states --watch, at a terminal that cannot move its cursor",
+  () => {
+    it("prints one line each time, as in a pipe", async () => {
+      const desk = terminal(join(folder, "tmux-dumb"), "sh -i");
+      try {
+        desk.type(`TERM=dumb ${process.execPath} ${STATES} --watch --interval-ms 50`);
+        desk.keys("Enter");
+        const lines = (text: string): number => text.match(/^\d\d:\d\d:\d\d /gm)?.length ?? 0;
+        const screen = await until(desk.screen, (text) => lines(text) >= 3);
+        expect(screen).not.toContain("MEANING");
+      } finally {
+        desk.kill();
+      }
+    });
+  },
+);
+
 describe("states --watch", () => {
   function watch(
     args: readonly string[],

@@ -11,6 +11,7 @@
  * CAVEAT  Two sources may rightly disagree: lsof lists descriptors, so it never shows TIME_WAIT.
  * SEE     docs/reference/formats.md
  */
+import { setTimeout as pause } from "node:timers/promises";
 import {
   choice,
   flag,
@@ -69,6 +70,8 @@ const flags = {
 
 type Flags = Values<typeof flags>;
 
+const SAME_CTRL_C_MS = 50;
+
 const states = command({
   name: "states",
   summary: "count TCP sockets by state, on this machine or in a capture",
@@ -87,7 +90,10 @@ const states = command({
     try {
       return await (values.reconcile ? reconcile(values, io) : look(values, io, path));
     } catch (error) {
-      // What an interruption breaks off in the middle is no news to who interrupted.
+      // What an interruption breaks off in the middle is no news to who interrupted. The writer of a pipe may have died of it a moment
+      // before we hear of it.
+      if (path === "-")
+        await pause(SAME_CTRL_C_MS, undefined, { signal: io.signal }).catch(() => undefined);
       if (!io.signal.aborted) throw error;
       return 130;
     }
@@ -160,7 +166,7 @@ async function watch(values: Flags, io: Io, look: () => Promise<Look>): Promise<
     const { counts } = seen.tally;
     const now = new Date();
     if (values.json) io.out(await json(values, seen, now));
-    else if (io.isTty.out) {
+    else if (io.isScreen.out) {
       const table = painting(await text(values, io, seen, before ?? counts), io);
       io.out(erase + table.text);
       erase = table.erase;

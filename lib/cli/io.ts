@@ -21,8 +21,8 @@ export type Io = {
   readonly signal: AbortSignal;
   /** May stdout, or stderr, carry colour? A terminal, and neither NO_COLOR nor TERM=dumb. */
   readonly color: { readonly out: boolean; readonly err: boolean };
-  /** Does stdout, or stderr, lead to a terminal? */
-  readonly isTty: { readonly out: boolean; readonly err: boolean };
+  /** Does stdout, or stderr, lead to a terminal whose cursor can be moved? Not with TERM=dumb. */
+  readonly isScreen: { readonly out: boolean; readonly err: boolean };
   /** Width for tables on stdout: the terminal's as it is now, or 80. */
   readonly columns: number;
   /** Height of the terminal on stdout as it is now, or 24. */
@@ -74,7 +74,7 @@ export function processIo(name: string): Io {
     live: live.show,
     signal: controller.signal,
     color: { out: mayColor(process.stdout), err: mayColor(process.stderr) },
-    isTty: { out: process.stdout.isTTY, err: process.stderr.isTTY },
+    isScreen: { out: isScreen(process.stdout), err: isScreen(process.stderr) },
     get columns() {
       return (process.stdout.isTTY && process.stdout.columns) || 80;
     },
@@ -102,16 +102,20 @@ function writeWhole(text: string, giveUp: (error: Error) => never): void {
 }
 
 function mayColor(stream: WriteStream): boolean {
-  const { NO_COLOR, FORCE_COLOR, TERM } = process.env;
+  const { NO_COLOR, FORCE_COLOR } = process.env;
   if (NO_COLOR !== undefined && NO_COLOR !== "") return false;
   if (!["", "0", "false"].includes(FORCE_COLOR ?? "")) return true;
-  return stream.isTTY && TERM !== "dumb";
+  return isScreen(stream);
+}
+
+function isScreen({ isTTY }: WriteStream): boolean {
+  return isTTY && process.env["TERM"] !== "dumb";
 }
 
 type LiveText = { readonly show: (text: string) => void; readonly clear: () => void };
 
 function liveText(stream: WriteStream): LiveText {
-  return stream.isTTY ? repaintedText(stream) : occasionalText(stream);
+  return isScreen(stream) ? repaintedText(stream) : occasionalText(stream);
 }
 
 function repaintedText(stream: WriteStream): LiveText {

@@ -11,7 +11,14 @@ import type { ArmKind, Lab } from "./define.ts";
 import type { ArmEvent, Rules, Sample, Setting } from "./events.ts";
 import { parameterValues } from "./parameters.ts";
 import { partCommand } from "./program.ts";
-import { armVerdict, labVerdict, thinnedOut, type ArmResult, type LabResult } from "./result.ts";
+import {
+  armVerdict,
+  INTERRUPTED,
+  labVerdict,
+  thinnedOut,
+  type ArmResult,
+  type LabResult,
+} from "./result.ts";
 
 /** How to run. */
 export type RunOptions = {
@@ -125,7 +132,7 @@ async function execute(
   });
   for await (const line of child) onEvent(JSON.parse(line) as ArmEvent);
   const { failed, timedOut, isCanceled, stderr, shortMessage } = await child;
-  if (isCanceled) return "interrupted";
+  if (isCanceled) return INTERRUPTED;
   if (timedOut) return `not over after ${ARM_DEADLINE_MS / 1_000} s`;
   return failed ? stderr.trim() || shortMessage : undefined;
 }

@@ -5,7 +5,7 @@ import type { Claim } from "../lab/claim.ts";
 import type { ArmKind, Lab } from "../lab/define.ts";
 import type { Rules, Sample, Setting } from "../lab/events.ts";
 import type { Showing } from "../lab/load.ts";
-import type { ArmResult } from "../lab/result.ts";
+import { INTERRUPTED, type ArmResult } from "../lab/result.ts";
 import type { TcpState } from "../sockets/record.ts";
 import { count, safe, wrapped } from "./format.ts";
 import { PLAIN_TABLE } from "./plain-table.ts";
@@ -163,10 +163,14 @@ export function armOutcome(arm: ArmResult, paint: ChalkInstance, wereTold = fals
       .filter((chart) => chart !== "")
       .map((chart) => paint.dim(chart)),
     ...arm.notes.map((note) => wrapped(note, "  note: ")),
-    ...(arm.reason === undefined ? [] : [paint.yellow(wrapped(arm.reason, `  ${arm.verdict}: `))]),
+    ...(arm.reason === undefined ? [] : [paint.yellow(wrapped(arm.reason, verdictMargin(arm)))]),
     ...arm.leftBehind.map((left) => paint.red(`  left behind: ${left}`)),
     "",
   ].join("\n");
+}
+
+function verdictMargin({ reason, verdict }: ArmResult): string {
+  return reason === INTERRUPTED ? "  " : `  ${verdict}: `;
 }
 
 function claimTable(claims: readonly Claim[], paint: ChalkInstance, withReasons: boolean): string {

@@ -1,7 +1,7 @@
 /** lab-summary: many runs of labs for people: one line each while they go on, what failed in which run, and a table at the end. */
 import type { ChalkInstance } from "chalk";
 import Table from "cli-table3";
-import type { LabResult, Verdict } from "../lab/result.ts";
+import { INTERRUPTED, wasInterrupted, type LabResult, type Verdict } from "../lab/result.ts";
 import { count, ms, wrapped } from "./format.ts";
 import { armHeading, armOutcome, claimValue } from "./lab-report.ts";
 import { PLAIN_TABLE } from "./plain-table.ts";
@@ -9,9 +9,10 @@ import { PLAIN_TABLE } from "./plain-table.ts";
 /** One run that is over, while others go on. */
 export function progressLine(result: LabResult, done: number, all: number): string {
   const broken = result.arms
-    .filter((arm) => arm.verdict === "failed")
+    .filter((arm) => arm.verdict === "failed" && arm.reason !== INTERRUPTED)
     .map(({ about }) => `: ${about}`);
-  return `${done} of ${all}  ${result.lab} ${result.verdict} in ${ms(result.durationMs)}${broken.join("")}`;
+  const verdict = wasInterrupted(result) ? INTERRUPTED : result.verdict;
+  return `${done} of ${all}  ${result.lab} ${verdict} in ${ms(result.durationMs)}${broken.join("")}`;
 }
 
 /** What a run that nobody followed has failed in: its failed arms with the claims that did not hold. Empty when it has not failed. */
@@ -65,7 +66,10 @@ function tellingText(runs: readonly LabResult[]): string {
   const arms = runs.flatMap((run) => run.arms);
   const claims = arms.flatMap((arm) => arm.claims);
   const failed = claims.find(({ held }) => !held);
-  const reason = arms.find((arm) => arm.reason !== undefined && arm.verdict === "failed")?.reason;
+  const broken = arms.filter(
+    ({ reason, verdict }) => verdict === "failed" && reason !== INTERRUPTED,
+  );
+  const reason = broken.find((arm) => arm.reason !== undefined)?.reason;
   const claim = failed ?? (reason === undefined ? claims[0] : undefined);
   if (claim === undefined) return reason ?? arms[0]?.reason ?? "no arm ran";
   const { text, predicted, measured } = claim;
@@ -77,7 +81,11 @@ function verdictOf(runs: readonly LabResult[], paint: ChalkInstance): string {
     runs.some((run) => run.verdict === verdict),
   );
   const times = runs.filter((run) => run.verdict === "held").length;
-  const word = verdictText(worst ?? "skipped", paint);
+  const areInterrupted = runs.every((run) => run.verdict !== "failed" || wasInterrupted(run));
+  const word =
+    worst === "failed" && areInterrupted
+      ? paint.yellow(INTERRUPTED)
+      : verdictText(worst ?? "skipped", paint);
   if (runs.length === 1) return word;
   return worst === "held"
     ? `${word} ${times} of ${runs.length}`

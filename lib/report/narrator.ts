@@ -20,7 +20,7 @@ export type Stage = {
   readonly out: (text: string) => void;
   readonly live: (text: string) => void;
   readonly color: { readonly out: boolean };
-  readonly isTty: { readonly err: boolean };
+  readonly isScreen: { readonly err: boolean };
 };
 
 /** Callbacks for `runLab`. With `story` also why it happens, every prediction before the run, and the states while it runs. */
@@ -44,7 +44,7 @@ export function narrator(
       if (event.event === "rules") stage.out(rulesLines(event.rules, paint));
       if (event.event === "predicted" && withStory) stage.out(predictionLine(event, paint));
       if (event.event === "sample" && withStory)
-        stage.live(stage.isTty.err ? sampleTable(event.sample) : sampleLine(event.sample));
+        stage.live(stage.isScreen.err ? sampleTable(event.sample) : sampleLine(event.sample));
     },
     onArmEnd: (result) => stage.out(armOutcome(result, paint, withStory)),
   };
