@@ -133,6 +133,32 @@ describe("server --protocol json", () => {
     expect(again.port).toBe(server.port);
   });
 
+  /** A server that has to wait for a client that does not end. */
+  const waiting = async (drainMs: number) => {
+    const server = await serve("--drain-ms", `${drainMs}`);
+    const stays = await rawPeer(server.port, connect({ port: server.port, allowHalfOpen: true }));
+    stays.send(framed({ type: "ping" }));
+    await stays.next();
+    return server;
+  };
+
+  it("takes two signals at the same time, as timeout(1) sends them, for one", async () => {
+    const server = await waiting(500);
+    for (const signal of ["SIGINT", "SIGTERM"] as const) server.child.kill(signal);
+    const finished = await server.finished;
+    expect(finished.code).toBe(130);
+    expect(lastJson(finished)).toMatchObject({ event: "summary", clients: 1, cutOff: 1 });
+  });
+
+  it("ends on the spot at a second Ctrl-C", async () => {
+    const server = await waiting(600_000);
+    await until(
+      () => server.child.kill("SIGINT"),
+      (isThere) => !isThere,
+    );
+    expect((await server.finished).code).toBe(130);
+  });
+
   it("asks for the token in AUTH_TOKEN, or in a file", async () => {
     const folder = mkdtempSync(join(tmpdir(), "tfl-"));
     const file = join(folder, "token");

@@ -34,6 +34,8 @@ export type Io = {
 };
 
 const LIVE_PLAIN_INTERVAL_MS = 1_000;
+/** timeout(1) signals its command, and then the whole group that the command is in: nobody has lost patience so soon. */
+const SAME_SIGNAL_MS = 100;
 /** Signals that whole groups of processes get, from a terminal, a shell or timeout(1); and the exit code for each. */
 export const SIGNALS: Readonly<Record<string, number>> = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 };
 
@@ -46,9 +48,11 @@ export function processIo(name: string): Io {
   };
   const controller = new AbortController();
   let exitCode: number | undefined;
+  let interruptedMs = Infinity;
   const interrupt = (code: number): void => {
-    if (controller.signal.aborted) process.exit(code);
-    exitCode = code;
+    if (performance.now() - interruptedMs > SAME_SIGNAL_MS) process.exit(code);
+    interruptedMs = Math.min(interruptedMs, performance.now());
+    exitCode ??= code;
     controller.abort();
   };
   for (const [name, code] of Object.entries(SIGNALS)) process.on(name, () => interrupt(code));

@@ -7,6 +7,9 @@ import type { Rules, Sample, Setting } from "./events.ts";
 /** `skipped`: could not be shown here, `reason` says why. */
 export type Verdict = "held" | "failed" | "skipped";
 
+/** The `reason` of an arm that a Ctrl-C has ended. It has failed, for nobody knows how it would have ended. */
+export type Interrupted = "interrupted";
+
 /** One arm. */
 export type ArmResult = {
   readonly kind: ArmKind;
@@ -44,15 +47,6 @@ export type LabResult = {
 
 /** A timeline is for looking at, and for a page: more points than this show nothing more. */
 export const TIMELINE_SAMPLES = 100;
-
-/** The `reason` of an arm that a Ctrl-C has ended. It has failed, for nobody knows how it would have ended. */
-export const INTERRUPTED = "interrupted";
-
-/** Has a run failed for nothing but a Ctrl-C? */
-export function wasInterrupted({ verdict, arms }: Pick<LabResult, "verdict" | "arms">): boolean {
-  const failed = arms.filter((arm) => arm.verdict === "failed");
-  return verdict === "failed" && failed.every(({ reason }) => reason === INTERRUPTED);
-}
 
 /** Keeps the first and the last sample and thins the others out evenly. */
 export function thinnedOut(samples: readonly Sample[]): readonly Sample[] {

@@ -13,10 +13,10 @@ import { parameterValues } from "./parameters.ts";
 import { partCommand } from "./program.ts";
 import {
   armVerdict,
-  INTERRUPTED,
   labVerdict,
   thinnedOut,
   type ArmResult,
+  type Interrupted,
   type LabResult,
 } from "./result.ts";
 
@@ -132,7 +132,7 @@ async function execute(
   });
   for await (const line of child) onEvent(JSON.parse(line) as ArmEvent);
   const { failed, timedOut, isCanceled, stderr, shortMessage } = await child;
-  if (isCanceled) return INTERRUPTED;
+  if (isCanceled) return "interrupted" satisfies Interrupted;
   if (timedOut) return `not over after ${ARM_DEADLINE_MS / 1_000} s`;
   return failed ? stderr.trim() || shortMessage : undefined;
 }

@@ -5,7 +5,7 @@ import type { Claim } from "../lab/claim.ts";
 import type { ArmKind, Lab } from "../lab/define.ts";
 import type { Rules, Sample, Setting } from "../lab/events.ts";
 import type { Showing } from "../lab/load.ts";
-import { INTERRUPTED, type ArmResult } from "../lab/result.ts";
+import type { ArmResult, Interrupted } from "../lab/result.ts";
 import type { TcpState } from "../sockets/record.ts";
 import { count, safe, wrapped } from "./format.ts";
 import { PLAIN_TABLE } from "./plain-table.ts";
@@ -168,6 +168,9 @@ export function armOutcome(arm: ArmResult, paint: ChalkInstance, wereTold = fals
     "",
   ].join("\n");
 }
+
+/** The reason of an arm that a Ctrl-C has ended. */
+export const INTERRUPTED: Interrupted = "interrupted";
 
 function verdictMargin({ reason, verdict }: ArmResult): string {
   return reason === INTERRUPTED ? "  " : `  ${verdict}: `;

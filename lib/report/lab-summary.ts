@@ -1,9 +1,9 @@
 /** lab-summary: many runs of labs for people: one line each while they go on, what failed in which run, and a table at the end. */
 import type { ChalkInstance } from "chalk";
 import Table from "cli-table3";
-import { INTERRUPTED, wasInterrupted, type LabResult, type Verdict } from "../lab/result.ts";
+import type { LabResult, Verdict } from "../lab/result.ts";
 import { count, ms, wrapped } from "./format.ts";
-import { armHeading, armOutcome, claimValue } from "./lab-report.ts";
+import { armHeading, armOutcome, claimValue, INTERRUPTED } from "./lab-report.ts";
 import { PLAIN_TABLE } from "./plain-table.ts";
 
 /** One run that is over, while others go on. */
@@ -13,6 +13,12 @@ export function progressLine(result: LabResult, done: number, all: number): stri
     .map(({ about }) => `: ${about}`);
   const verdict = wasInterrupted(result) ? INTERRUPTED : result.verdict;
   return `${done} of ${all}  ${result.lab} ${verdict} in ${ms(result.durationMs)}${broken.join("")}`;
+}
+
+/** Has a run failed for nothing but a Ctrl-C? */
+function wasInterrupted({ verdict, arms }: LabResult): boolean {
+  const failed = arms.filter((arm) => arm.verdict === "failed");
+  return verdict === "failed" && failed.every(({ reason }) => reason === INTERRUPTED);
 }
 
 /** What a run that nobody followed has failed in: its failed arms with the claims that did not hold. Empty when it has not failed. */
