@@ -144,9 +144,10 @@ describe("server --protocol json", () => {
 
   it("takes two signals at the same time, as timeout(1) sends them, for one", async () => {
     const server = await waiting(500);
+    // Two of a kind might become one in the kernel. Which of them is taken first is not said.
     for (const signal of ["SIGINT", "SIGTERM"] as const) server.child.kill(signal);
     const finished = await server.finished;
-    expect(finished.code).toBe(130);
+    expect([130, 143]).toContain(finished.code);
     expect(lastJson(finished)).toMatchObject({ event: "summary", clients: 1, cutOff: 1 });
   });
 
