@@ -1,5 +1,6 @@
 /** process: what /proc tells about one process: descriptors, limits, memory, threads. Source: proc(5), getrlimit(2). */
 import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import { constants } from "node:os";
 import { NeedsError } from "./errors.ts";
 import { needTool } from "./tools.ts";
 
@@ -121,6 +122,15 @@ export function signalled(pid: number, signal: NodeJS.Signals): void {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
   }
+}
+
+/** How a child has ended, as a shell has it: its exit code, or 128 + n when signal n has ended it; 1 when it was not even started. */
+export function exitCodeOf(child: {
+  readonly exitCode?: number | null | undefined;
+  readonly signal?: NodeJS.Signals | null | undefined;
+}): number {
+  const { exitCode, signal } = child;
+  return exitCode ?? (signal ? 128 + constants.signals[signal] : 1);
 }
 
 /** Why a process could not be looked into, for its user; what is none of these comes back as it is. */

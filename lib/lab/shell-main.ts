@@ -3,9 +3,10 @@ import { writeSync } from "node:fs";
 import { execa } from "execa";
 import { NeedsError } from "../kernel/errors.ts";
 import { LIFELINE, whenCutLoose } from "../kernel/lifeline.ts";
+import { exitCodeOf } from "../kernel/process.ts";
 import { enterSandbox } from "../kernel/sandbox.ts";
 import { writeSysctl } from "../kernel/sysctl.ts";
-import { exitCodeOf, FRIENDLY } from "./shell.ts";
+import { FRIENDLY } from "./shell.ts";
 
 whenCutLoose(() => process.exit());
 process.on("SIGINT", () => undefined); // Ctrl-C is for what runs in the shell.

@@ -4,11 +4,11 @@
  * The first call makes the sandbox; calls from further terminals join it. It ends with the first shell, and everything in it.
  */
 import { existsSync } from "node:fs";
-import { constants } from "node:os";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { LIFELINE } from "../kernel/lifeline.ts";
+import { exitCodeOf } from "../kernel/process.ts";
 import { findRung, RUNGS, sandboxCommand } from "../kernel/sandbox.ts";
 import { findShell, joinCommand, SHELL_MARK } from "../kernel/shell.ts";
 import { hasTool, searchPath } from "../kernel/tools.ts";
@@ -75,12 +75,6 @@ function attached({ signal: cancelSignal }: Terminal) {
   const env = { MAKELEVEL: undefined, MAKEFLAGS: undefined, MFLAGS: undefined };
   // unshare and nsenter leave gentler signals to what they have started.
   return { cancelSignal, killSignal: "SIGKILL", reject: false, env } as const;
-}
-
-/** The exit code of a child, as a shell has it: 128 + n when signal n has ended it. */
-export function exitCodeOf(child: { exitCode?: number; signal?: NodeJS.Signals }): number {
-  const { exitCode, signal } = child;
-  return exitCode ?? (signal === undefined ? 1 : 128 + constants.signals[signal]);
 }
 
 function userShell(): string {

@@ -1,8 +1,8 @@
 /**
  * conversations: which packets and which calls belong to one connection, or to one exchange of datagrams, and to which side of it.
  */
-import type { SocketCall, SocketLife } from "./descriptors.ts";
 import { isBoundTo } from "../sockets/listener.ts";
+import type { SocketCall, SocketLife } from "./descriptors.ts";
 import { endText, isSameEnd } from "./endpoints.ts";
 import { otherSide, type Side, type SidedPacket } from "./states.ts";
 import type { Packet, PacketEnd } from "./tcpdump.ts";

@@ -1,12 +1,18 @@
 /** tracers: strace and tcpdump as child processes. Nothing is written to a file: both write into pipes. */
 import { spawn, type ChildProcess, type SpawnOptions } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { constants } from "node:os";
 import type { Readable } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
 import { builtEnvironment } from "../kernel/built.ts";
 import { NeedsError } from "../kernel/errors.ts";
-import { allPids, commandLine, diesWithParent, signalled, tracerOf } from "../kernel/process.ts";
+import {
+  allPids,
+  commandLine,
+  diesWithParent,
+  exitCodeOf,
+  signalled,
+  tracerOf,
+} from "../kernel/process.ts";
 import { caughtUp, withoutMark } from "./capture-end.ts";
 import type { Traced } from "./order.ts";
 import { programOf } from "./scenarios.ts";
@@ -93,12 +99,10 @@ export function startStrace(target: TraceTarget): Tracing {
   return { child, traced };
 }
 
-/** The exit code of a child as a shell has it, when its pipes are closed, too. strace ends as the program did that it traces. */
+/** How a child has ended, told when its pipes are closed, too. strace ends as the program did that it traces. */
 function ended(child: ChildProcess): Promise<number> {
   return new Promise((resolve) =>
-    child.on("close", (code, signal) =>
-      resolve(code ?? 128 + constants.signals[signal ?? "SIGKILL"]),
-    ),
+    child.on("close", (exitCode, signal) => resolve(exitCodeOf({ exitCode, signal }))),
   );
 }
 
