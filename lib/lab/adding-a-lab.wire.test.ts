@@ -9,6 +9,9 @@ import type { LabResult } from "./result.ts";
 const ROOT = join(import.meta.dirname, "../..");
 const PAGE = readFileSync(join(ROOT, "docs/adding-a-lab.md"), "utf8");
 
+const MEASURES = "answered.measured(seen.echoes);";
+const CUT_SHORT = "its process ended before the arm did, as after process.exit()";
+
 /** A checkout of its own, already built: the lab of the page is added to it, and only what the lab uses is built again. */
 let checkout: string;
 let cannotSandbox: string | undefined;
@@ -55,22 +58,37 @@ describe("docs/adding-a-lab.md", () => {
     },
   );
 
-  it("fails in an arm that leaves a prediction unmeasured", { timeout }, (test) => {
-    test.skip(cannotSandbox !== undefined, cannotSandbox);
-    const built = join(checkout, "dist/lib/labs/refused.js");
-    const text = readFileSync(built, "utf8").replace("answered.measured(seen.echoes);", "");
-    writeFileSync(built, text);
-    const args = [
-      join(checkout, "dist/cmd/lab.js"),
-      "run",
-      "refused",
-      "--arm",
-      "control",
-      "--json",
-    ];
-    const { status, stdout } = spawnSync(process.execPath, args, { encoding: "utf8" });
-    const [result] = JSON.parse(stdout) as LabResult[];
-    expect(status).toBe(1);
-    expect(result?.arms[0]?.reason).toBe("predicted but not measured: clients answered");
-  });
+  it.for([
+    [
+      "leaves a prediction unmeasured",
+      MEASURES,
+      "",
+      "predicted but not measured: clients answered",
+    ],
+    ["ends its process before it has measured", MEASURES, "process.exit(0);", CUT_SHORT],
+    [
+      "prints something where the engine reads",
+      MEASURES,
+      `${MEASURES} process.stdout.write("23 "); console.log("of them");`,
+      'stdout is for the engine, and the arm wrote to it: "23 of them"; bench.say() tells people something',
+    ],
+    ["makes no claim", "await visit(bench, params, 0);", "", "made no claim"],
+  ])(
+    "fails in an arm that %s, and says so",
+    { timeout },
+    ([, line = "", instead = "", reason], test) => {
+      test.skip(cannotSandbox !== undefined, cannotSandbox);
+      const built = join(checkout, "dist/lib/labs/refused.js");
+      const whole = readFileSync(built, "utf8");
+      expect(whole).toContain(line);
+      writeFileSync(built, whole.replace(line, instead));
+      const lab = join(checkout, "dist/cmd/lab.js");
+      const args = [lab, "run", "refused", "--arm", "control", "--json"];
+      const { status, stdout } = spawnSync(process.execPath, args, { encoding: "utf8" });
+      writeFileSync(built, whole);
+      const [result] = JSON.parse(stdout) as LabResult[];
+      expect(status).toBe(1);
+      expect(result?.arms[0]?.reason).toBe(reason);
+    },
+  );
 });

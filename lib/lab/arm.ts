@@ -44,6 +44,7 @@ async function runArm(order: ArmOrder): Promise<void> {
   }
   // Only now: an arm that broke off, or was skipped, has a reason of its own.
   bench.requireMeasured();
+  emit({ event: "end" });
 }
 
 /** Node raises its soft limit to the hard one by itself; what cannot be raised is often what `ulimit -n` has left in a shell. */

@@ -58,6 +58,8 @@ export type ArmEvent =
   | { readonly event: "claim"; readonly claim: Claim }
   /** A part that cannot be shown here, and why; the rest goes on. */
   | { readonly event: "note"; readonly text: string }
+  /** It came to its end, and has measured all that it predicted. */
+  | { readonly event: "end" }
   /** The whole arm cannot be shown here. */
   | { readonly event: "skipped"; readonly reason: string }
   | { readonly event: "failed"; readonly reason: string };

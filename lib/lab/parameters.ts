@@ -35,12 +35,21 @@ export function parametersOf(labs: readonly Lab[]): readonly Parameter[] {
   return all.filter(({ low, high }) => low <= high);
 }
 
-/** The values with which a lab runs: those given, as far as it has such parameters, and its defaults. */
+/**
+ * The values with which a lab runs: those given, as far as it has such parameters, and its defaults. Throws RangeError for one that the
+ * lab cannot do with.
+ */
 export function parameterValues(
-  { params }: Lab,
+  { name: lab, params }: Lab,
   given: Readonly<Record<string, number>> = {},
 ): Readonly<Record<string, number>> {
-  return Object.fromEntries(
-    Object.entries(params).map(([name, [fallback]]) => [name, given[name] ?? fallback]),
-  );
+  const values = Object.entries(params).map(([name, [fallback, , range = ANY]]) => {
+    const value = given[name] ?? fallback;
+    const [low, high, multipleOf = 1] = range;
+    if (Number.isInteger(value) && value >= low && value <= high && value % multipleOf === 0)
+      return [name, value] as const;
+    const what = multipleOf === 1 ? "a whole number" : `a multiple of ${multipleOf}`;
+    throw new RangeError(`${lab}: ${name}: expected ${what} from ${low} to ${high}, got ${value}`);
+  });
+  return Object.fromEntries(values);
 }

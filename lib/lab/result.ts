@@ -57,7 +57,7 @@ export function thinnedOut(samples: readonly Sample[]): readonly Sample[] {
   );
 }
 
-/** The verdict on an arm: it holds when it ran to its end, made claims, and all of them held. */
+/** The verdict on an arm: it holds when it ran to its end, made claims, and all of them held. One that did not has a `reason`. */
 export function armVerdict(arm: Omit<ArmResult, "verdict">, wasSkipped: boolean): Verdict {
   if (arm.leftBehind.length > 0) return "failed";
   if (wasSkipped) return "skipped";

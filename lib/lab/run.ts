@@ -80,8 +80,11 @@ type Told = {
   readonly claims: Claim[];
   readonly notes: string[];
   network?: HeldNetwork | undefined;
+  hasEnded?: true;
   skipped?: string;
   failed?: string;
+  /** The first line on its stdout that is none of the engine's. */
+  stray?: string;
 };
 
 async function runArm(
@@ -91,11 +94,13 @@ async function runArm(
 ): Promise<ArmResult> {
   const startMs = performance.now();
   const told: Told = { timeline: [], settings: [], rules: [], claims: [], notes: [] };
-  const crash = await execute(order, options, (event) => {
+  const crash = await execute(order, options, (line) => {
+    const event = eventIn(line);
+    if (event === undefined) return void (told.stray ??= line);
     hear(told, event);
     options.onEvent?.(event);
   });
-  const reason = told.skipped ?? told.failed ?? crash;
+  const reason = told.skipped ?? told.failed ?? crash ?? whyNotWhole(told);
   const result = {
     kind: arm.kind,
     about: arm.about,
@@ -116,7 +121,7 @@ async function runArm(
 async function execute(
   order: ArmOrder,
   options: RunOptions,
-  onEvent: (event: ArmEvent) => void,
+  onLine: (line: string) => void,
 ): Promise<string | undefined> {
   const argv = [...partCommand("arm-main"), JSON.stringify(order)];
   const [file = "", ...args] = sandboxCommand(order.rung, argv);
@@ -130,11 +135,31 @@ async function execute(
     killSignal: "SIGKILL",
     timeout: ARM_DEADLINE_MS,
   });
-  for await (const line of child) onEvent(JSON.parse(line) as ArmEvent);
+  for await (const line of child) onLine(line);
   const { failed, timedOut, isCanceled, stderr, shortMessage } = await child;
   if (isCanceled) return "interrupted" satisfies Interrupted;
   if (timedOut) return `not over after ${ARM_DEADLINE_MS / 1_000} s`;
   return failed ? stderr.trim() || shortMessage : undefined;
+}
+
+/** Undefined for what the arm itself, or a library in it, has printed. */
+function eventIn(line: string): ArmEvent | undefined {
+  try {
+    const value = JSON.parse(line) as Partial<ArmEvent> | null;
+    return value?.event === undefined ? undefined : (value as ArmEvent);
+  } catch {
+    return undefined;
+  }
+}
+
+/** What is missing in an arm whose process ended as if all were well. */
+function whyNotWhole({ stray, hasEnded, claims }: Told): string | undefined {
+  // It may be torn: the rest of it, and what else is missing, was the engine's.
+  if (stray !== undefined)
+    return `stdout is for the engine, and the arm wrote to it: ${JSON.stringify(stray)}; bench.say() tells people something`;
+  if (hasEnded === undefined)
+    return "its process ended before the arm did, as after process.exit()";
+  return claims.length === 0 ? "made no claim" : undefined;
 }
 
 function hear(told: Told, event: ArmEvent): void {
@@ -144,6 +169,7 @@ function hear(told: Told, event: ArmEvent): void {
   if (event.event === "sample") told.timeline.push(event.sample);
   if (event.event === "claim") told.claims.push(event.claim);
   if (event.event === "note") told.notes.push(event.text);
+  if (event.event === "end") told.hasEnded = true;
   if (event.event === "skipped") told.skipped = event.reason;
   if (event.event === "failed") told.failed = event.reason;
 }
