@@ -1,24 +1,26 @@
 /** lab-summary: many runs of labs for people: one line each while they go on, what failed in which run, and a table at the end. */
 import type { ChalkInstance } from "chalk";
 import Table from "cli-table3";
-import type { LabResult, Verdict } from "../lab/result.ts";
+import type { ArmResult, LabResult, Verdict } from "../lab/result.ts";
 import { count, ms, wrapped } from "./format.ts";
 import { armHeading, armOutcome, claimValue, INTERRUPTED } from "./lab-report.ts";
 import { PLAIN_TABLE } from "./plain-table.ts";
 
 /** One run that is over, while others go on. */
 export function progressLine(result: LabResult, done: number, all: number): string {
-  const broken = result.arms
-    .filter((arm) => arm.verdict === "failed" && arm.reason !== INTERRUPTED)
-    .map(({ about }) => `: ${about}`);
+  const broken = brokenArms(result.arms).map(({ about }) => `: ${about}`);
   const verdict = wasInterrupted(result) ? INTERRUPTED : result.verdict;
   return `${done} of ${all}  ${result.lab} ${verdict} in ${ms(result.durationMs)}${broken.join("")}`;
 }
 
+/** Those that have failed, and not for a Ctrl-C. */
+function brokenArms(arms: readonly ArmResult[]): readonly ArmResult[] {
+  return arms.filter(({ verdict, reason }) => verdict === "failed" && reason !== INTERRUPTED);
+}
+
 /** Has a run failed for nothing but a Ctrl-C? */
 function wasInterrupted({ verdict, arms }: LabResult): boolean {
-  const failed = arms.filter((arm) => arm.verdict === "failed");
-  return verdict === "failed" && failed.every(({ reason }) => reason === INTERRUPTED);
+  return verdict === "failed" && brokenArms(arms).length === 0;
 }
 
 /** What a run that nobody followed has failed in: its failed arms with the claims that did not hold. Empty when it has not failed. */
@@ -72,10 +74,7 @@ function tellingText(runs: readonly LabResult[]): string {
   const arms = runs.flatMap((run) => run.arms);
   const claims = arms.flatMap((arm) => arm.claims);
   const failed = claims.find(({ held }) => !held);
-  const broken = arms.filter(
-    ({ reason, verdict }) => verdict === "failed" && reason !== INTERRUPTED,
-  );
-  const reason = broken.find((arm) => arm.reason !== undefined)?.reason;
+  const reason = brokenArms(arms).find((arm) => arm.reason !== undefined)?.reason;
   const claim = failed ?? (reason === undefined ? claims[0] : undefined);
   if (claim === undefined) return reason ?? arms[0]?.reason ?? "no arm ran";
   const { text, predicted, measured } = claim;
