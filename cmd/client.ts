@@ -159,7 +159,7 @@ async function visitServer(values: Given, target: Target, io: Io): Promise<numbe
       timeoutMs: values["timeout-ms"],
       signal: io.signal,
     },
-    target.isRemote ? REMOTE_RATE_PER_SECOND : Infinity,
+    target.isRemote ? REMOTE_RATE_PER_SECOND : 0,
   );
   io.out(values.json ? JSON.stringify({ version: 1, ...summary }) : visitsReport(summary));
   return summary.left === summary.connections ? 0 : 1;

@@ -64,7 +64,8 @@ type Attempt = {
 };
 
 /**
- * A churn under way: `progress` changes as it goes; `run()` resolves at its end and never rejects.
+ * A churn under way: `progress` changes as it goes; `run()` resolves at its end. It rejects for nothing but a host or a port that node:net
+ * refuses, and what `fillLevel` throws.
  *
  * At more than 10,000 connections per second each object counts. So listeners are made once for all sockets, and whoever
  * closes first does not wait for the "close" event: the kernel has its port back as soon as close(2) was called.
@@ -122,9 +123,15 @@ export class Churn {
     if (signal.aborted) cutOff();
     setMaxListeners(0, this.#stopped.signal); // One for each worker that waits for its turn.
     const workers = Array.from({ length: this.#options.concurrency }, () => this.#work());
-    await Promise.all(workers);
-    clearTimeout(deadline);
-    signal.removeEventListener("abort", cutOff);
+    try {
+      await Promise.all(workers);
+    } catch (error) {
+      this.#cutOff();
+      throw error;
+    } finally {
+      clearTimeout(deadline);
+      signal.removeEventListener("abort", cutOff);
+    }
     const durationMs = performance.now() - this.#startMs;
     return {
       ...this.progress,
@@ -135,7 +142,7 @@ export class Churn {
 
   async #work(): Promise<void> {
     if (this.#options.ratePerSecond === 0) {
-      await new Promise<void>((resolve) => this.#workOn(resolve));
+      await new Promise<void>((...settle) => this.#workOn(...settle));
       return;
     }
     while (this.#hasTurns()) {
@@ -147,10 +154,14 @@ export class Churn {
   }
 
   /** One attempt after the other, without a promise between them. */
-  #workOn(finish: () => void): void {
+  #workOn(finish: () => void, fail: (error: unknown) => void): void {
     const goOn = (): void => {
-      if (this.#hasTurns()) this.#attempt(this.#nextTurn(), goOn);
-      else finish();
+      try {
+        if (this.#hasTurns()) this.#attempt(this.#nextTurn(), goOn);
+        else finish();
+      } catch (error) {
+        fail(error);
+      }
     };
     goOn();
   }

@@ -32,6 +32,7 @@ export type Opened = {
   /** How many came about. */
   readonly open: number;
   readonly durationMs: number;
+  /** All of this crowd so far. */
   readonly failures: FailureCounts;
 };
 
@@ -42,10 +43,14 @@ export type Exchanged = {
   readonly answered: number;
   readonly durationMs: number;
   readonly latency: Percentiles | undefined;
+  /** All of this crowd so far, those of opening it included. */
   readonly failures: FailureCounts;
 };
 
-/** A crowd of connections. Call `open()`, then `exchange()` as often as you like, then `close()`. None of them rejects. */
+/**
+ * A crowd of connections. Call `open()`, then `exchange()` as often as you like, then `close()`. They reject for nothing but a host or a
+ * port that node:net refuses.
+ */
 export class Crowd {
   readonly #options: CrowdOptions;
   readonly #members: Member[] = [];
@@ -84,7 +89,8 @@ export class Crowd {
     const { opening } = this.#options;
     await this.#unlessSilent(() => Promise.all(Array.from({ length: opening }, worker)));
     const open = this.#members.length;
-    return { open, durationMs: performance.now() - startMs, failures: this.#failures };
+    const failures = structuredClone(this.#failures);
+    return { open, durationMs: performance.now() - startMs, failures };
   }
 
   async #openOne(): Promise<void> {
@@ -141,7 +147,8 @@ export class Crowd {
     await this.#unlessSilent(() => talk(tally));
     const durationMs = performance.now() - startMs;
     const { sent, answered } = tally;
-    return { sent, answered, durationMs, latency: latencies.summary(), failures: this.#failures };
+    const failures = structuredClone(this.#failures);
+    return { sent, answered, durationMs, latency: latencies.summary(), failures };
   }
 
   /** Gives up when nothing is heard: one timer for all, not one for each of a hundred thousand. */
@@ -153,8 +160,7 @@ export class Crowd {
       timeoutMs === undefined
         ? undefined
         : onSilence(timeoutMs, heardMs, () => this.#giveUp(timeoutMs));
-    await work();
-    stop?.();
+    await work().finally(stop);
   }
 
   #giveUp(timeoutMs: number): void {
@@ -212,7 +218,7 @@ class Member {
     this.#tally = tally;
     return new Promise((resolve) => {
       this.#done = resolve;
-      if (signal.aborted || this.#socket.destroyed) resolve();
+      if (rounds === 0 || signal.aborted || this.#socket.destroyed) resolve();
       else this.#send(tally);
     });
   }

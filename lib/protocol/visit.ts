@@ -39,8 +39,8 @@ export type Visit = {
 };
 
 /**
- * Makes one visit. Never rejects: what goes wrong is the result. Resolves when the program has nothing more to do with the
- * connection; `abandon` therefore resolves only when `signal` is aborted.
+ * Makes one visit. What goes wrong is the result; rejects for nothing but a host or a port that node:net refuses. Resolves when the
+ * program has nothing more to do with the connection; `abandon` therefore resolves only when `signal` is aborted.
  */
 export async function visit(options: VisitOptions): Promise<Visit> {
   const visitor = new Visitor(options);

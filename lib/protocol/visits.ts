@@ -22,16 +22,16 @@ export type VisitsSummary = {
 };
 
 /**
- * Makes `connections` visits, at most `perSecond` of them started per second, and sums up when the last one is over. All are there at the
- * same time: nobody leaves before the last one has begun. After the signal none is started.
+ * Makes `connections` visits, at most `perSecond` of them started per second (0 for as fast as possible), and sums up when the last one is
+ * over. All are there at the same time: nobody leaves before the last one has begun. After the signal none is started. Rejects as `visit()`.
  */
 export async function visitAll(
   connections: number,
   options: VisitOptions,
-  perSecond = Infinity,
+  perSecond = 0,
 ): Promise<VisitsSummary> {
   const { signal } = options;
-  const pace = perSecond === Infinity ? undefined : new Pace(perSecond);
+  const pace = perSecond === 0 ? undefined : new Pace(perSecond);
   let allHaveBegun = (): void => undefined;
   const mayLeave = new Promise<void>((resolve) => (allHaveBegun = resolve));
   const visits: Promise<Visit>[] = [];
@@ -41,18 +41,20 @@ export async function visitAll(
     for (const visitor of underWay) visitor.stop();
   };
   signal.addEventListener("abort", stop);
-  while (visits.length < connections) {
-    // Node calls connect(2) when whoever asked for it has come to an end, and hears a Ctrl-C only then.
-    await (pace?.turn(signal) ?? nextTurn());
-    if (signal.aborted) break;
-    const visitor = new Visitor({ ...options, mayLeave });
-    underWay.add(visitor);
-    visits.push(visitor.seen.finally(() => underWay.delete(visitor)));
+  try {
+    while (visits.length < connections) {
+      // Node calls connect(2) when whoever asked for it has come to an end, and hears a Ctrl-C only then.
+      await (pace?.turn(signal) ?? nextTurn());
+      if (signal.aborted) break;
+      const visitor = new Visitor({ ...options, mayLeave });
+      underWay.add(visitor);
+      visits.push(visitor.seen.finally(() => underWay.delete(visitor)));
+    }
+    allHaveBegun();
+    return sumUp(connections, await Promise.all(visits));
+  } finally {
+    signal.removeEventListener("abort", stop);
   }
-  allHaveBegun();
-  const seen = await Promise.all(visits);
-  signal.removeEventListener("abort", stop);
-  return sumUp(connections, seen);
 }
 
 function sumUp(connections: number, visits: readonly Visit[]): VisitsSummary {

@@ -20,7 +20,9 @@ import {
   type ResponseTo,
 } from "./messages.ts";
 import { Outbox } from "./outbox.ts";
+import { tell } from "./tell.ts";
 import { everyTick } from "./ticker.ts";
+import { usualUnless } from "./usual.ts";
 
 /** What a client may tell its user of, beside answers. */
 export type ConnectionEvents = {
@@ -101,7 +103,7 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
   constructor(socket: Socket, packing: Packing, limits: Partial<ConnectionLimits> = {}) {
     super();
     this.socket = socket;
-    this.#limits = { ...CONNECTION_LIMITS, ...limits };
+    this.#limits = usualUnless(CONNECTION_LIMITS, limits);
     this.#decoder = new FrameDecoder(packing.maxFrameBytes);
     this.#packing = packing;
     this.#stopTicking = everyTick((now) => this.#look(now));
@@ -128,7 +130,8 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
   }
 
   /**
-   * Asks, and resolves with the answer. Rejects with RemoteError when the answer is an error, with ClientError when there is none.
+   * Asks, and resolves with the answer. Rejects with RemoteError when the answer is an error, with ClientError when there is none, and
+   * with TypeError what JSON has no words for.
    */
   request<T extends keyof ResponseTo>(
     message: Outgoing<T> & { readonly type: T },
@@ -136,15 +139,12 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
   ): Promise<ResponseTo[T]>;
   request(message: Custom, timeoutMs?: number): Promise<Message>;
   request(message: Custom, timeoutMs = this.#limits.requestTimeoutMs): Promise<Message> {
-    return this.#ask(message.type, JSON.stringify(message), timeoutMs);
+    return this.#ask(message, timeoutMs);
   }
 
   /** The same with a request that has been made ready by prepare(), to be sent many times. */
-  requestPrepared(
-    { type, text }: Prepared,
-    timeoutMs = this.#limits.requestTimeoutMs,
-  ): Promise<Message> {
-    return this.#ask(type, text, timeoutMs);
+  requestPrepared(message: Prepared, timeoutMs = this.#limits.requestTimeoutMs): Promise<Message> {
+    return this.#ask(message, timeoutMs, message.text);
   }
 
   /** Sends without waiting for anything. */
@@ -152,13 +152,14 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
     this.#write(JSON.stringify(message));
   }
 
-  #ask(type: string, text: string, timeoutMs: number): Promise<Message> {
+  #ask(message: Custom, timeoutMs: number, prepared?: string): Promise<Message> {
     if (!this.isOpen) return Promise.reject(this.#error ?? new ClientError("CONNECTION_CLOSED"));
     if (this.inFlight >= this.#limits.maxInFlight)
       return Promise.reject(new ClientError("IN_FLIGHT_LIMIT", `${this.inFlight}`));
     return new Promise((resolve, reject) => {
+      const text = prepared ?? JSON.stringify(message);
       const deadlineMs = performance.now() + timeoutMs;
-      this.#enter({ type, resolve, reject, deadlineMs }, text);
+      this.#enter({ type: message.type, resolve, reject, deadlineMs }, text);
     });
   }
 
@@ -214,7 +215,6 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
     this.#leaveWhenDone();
   }
 
-  /** What a listener throws is its own affair, so nothing but reading is in here. */
   #next(): Message | undefined {
     try {
       const frame = this.#decoder.next();
@@ -228,11 +228,11 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
   #take(message: Message): void {
     const { type, id } = message;
     if (type === "ping") this.#pong(message);
-    else if (type === "broadcast_message") this.emit("broadcast", message as never);
+    else if (type === "broadcast_message") tell(() => this.emit("broadcast", message as never));
     else {
       const isLast = type === "error" && message["closes"] === true;
       if (isLast) this.#error ??= new RemoteError(message as Partial<ErrorMessage>);
-      if (isLast && id === undefined) this.emit("refused", message as never);
+      if (isLast && id === undefined) tell(() => this.emit("refused", message as never));
       else this.#settle(message);
     }
   }
@@ -242,7 +242,7 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
     const pending = key === undefined ? undefined : this.#pending.get(key);
     if (key === undefined || pending === undefined) {
       // The answer to the request whose time was over, most likely.
-      if (message.id === undefined) this.emit("message", message);
+      if (message.id === undefined) tell(() => this.emit("message", message));
       return;
     }
     this.#pending.delete(key);
@@ -310,6 +310,7 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
       reject(error ?? new ClientError("CONNECTION_CLOSED"));
     this.#pending.clear();
     const wasOurs = this.#isClosing && error === undefined;
-    this.emit("close", wasOurs ? undefined : (error ?? new ClientError("CONNECTION_CLOSED")));
+    const reason = wasOurs ? undefined : (error ?? new ClientError("CONNECTION_CLOSED"));
+    tell(() => this.emit("close", reason));
   }
 }

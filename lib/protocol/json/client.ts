@@ -30,6 +30,8 @@ import {
 import { ClientError, RemoteError } from "./client-errors.ts";
 import { openConnection, type ConnectOptions } from "./connect.ts";
 import type { EchoResponse, Message, Pong, ResponseTo, ServerStats } from "./messages.ts";
+import { tell } from "./tell.ts";
+import { usualUnless } from "./usual.ts";
 
 /** How to connect, and what to do when that fails. */
 export type JsonClientOptions = ConnectOptions & {
@@ -75,7 +77,7 @@ export class JsonClient extends EventEmitter<ClientEvents> implements AsyncDispo
     super();
     this.#options = options;
     const { breaker, reconnect } = options;
-    this.#delays = reconnect === false ? undefined : { ...BACKOFF, ...reconnect };
+    this.#delays = reconnect === false ? undefined : usualUnless(BACKOFF, reconnect ?? {});
     if (breaker === undefined) return;
     this.#breaker = circuitBreaker(handleWhen(isFailure), {
       halfOpenAfter: breaker.halfOpenAfterMs,
@@ -136,6 +138,8 @@ export class JsonClient extends EventEmitter<ClientEvents> implements AsyncDispo
   /** Waits for answers under way, then ends. Requests from now on are rejected with CLIENT_CLOSED. */
   async close(): Promise<void> {
     this.#closed.abort();
+    // At once, so that nothing more is asked of it.
+    await this.#connection?.close();
     await this.#connecting?.catch(() => undefined);
     await this.#connection?.close();
   }
@@ -186,7 +190,7 @@ export class JsonClient extends EventEmitter<ClientEvents> implements AsyncDispo
     if (this.#delays === undefined) return;
     const delayMs = backoffMs(this.#tries - 1, this.#delays);
     const error = this.#failure ?? new ClientError("CONNECTION_CLOSED");
-    this.emit("reconnecting", { attempt: this.#tries, delayMs, error });
+    tell(() => this.emit("reconnecting", { attempt: this.#tries, delayMs, error }));
     await pause(delayMs, undefined, { signal: this.#closed.signal }).catch(() => undefined);
   }
 
@@ -201,7 +205,7 @@ export class JsonClient extends EventEmitter<ClientEvents> implements AsyncDispo
     this.#connection = connection;
     this.#connectedMs = performance.now();
     connection.on("close", (error) => this.#lost(error));
-    this.emit("connect");
+    tell(() => this.emit("connect"));
     return connection;
   }
 
@@ -209,7 +213,7 @@ export class JsonClient extends EventEmitter<ClientEvents> implements AsyncDispo
     this.#connection = undefined;
     if (error === undefined || this.#isClosed) return;
     this.#failure = error;
-    this.emit("disconnect", error);
+    tell(() => this.emit("disconnect", error));
     if (this.#delays === undefined || isFinal(error)) return;
     // Whoever only listens wants to hear again, and gets no answers: what lasted longer than any delay was no failure.
     if (performance.now() - this.#connectedMs > this.#delays.capMs) this.#tries = 1;

@@ -12,7 +12,6 @@ import { JsonClient, type JsonClientOptions } from "./client.ts";
 import { openConnection } from "./connect.ts";
 import { FrameDecoder } from "./frames.ts";
 import { decodeMessage, type Message } from "./messages.ts";
-import { ConnectionPool, jsonPool } from "./pool.ts";
 import { createJsonServer, type JsonServer, type JsonServerOptions } from "./server.ts";
 
 const ends: (() => unknown)[] = [];
@@ -171,19 +170,6 @@ describe("a client", () => {
     );
   });
 
-  it("leaves a listener's error to whoever has it, and the connection as it is", async () => {
-    const { port } = await serve();
-    const one = await openConnection({ port });
-    ends.push(() => one.close());
-    one.on("broadcast", () => {
-      throw new Error("the listener's");
-    });
-    const news = framed({ type: "broadcast_message", content: "x", from: "?", timestamp: "now" });
-    // As if it had been read; an error within the loop of events would end the test.
-    expect(() => one.socket.emit("data", news)).toThrow("the listener's");
-    expect(await one.request({ type: "ping" })).toMatchObject({ type: "pong" });
-  });
-
   it("gives up a request whose answer does not come in time, and takes no harm from the answer that is late", async () => {
     const { port } = await serve({
       handlers: {
@@ -284,6 +270,41 @@ describe("a client", () => {
     );
     expect(codes.filter((code) => code === "IN_FLIGHT_LIMIT")).toHaveLength(7);
     expect(codes.filter((code) => code === "REQUEST_TIMEOUT")).toHaveLength(23);
+  });
+
+  it("takes undefined for what is not given", async () => {
+    const limits = { requestTimeoutMs: undefined, maxInFlight: undefined, heartbeatMs: undefined };
+    const { port } = await serve(limits as unknown as JsonServerOptions);
+    const reconnect = { baseMs: undefined, capMs: undefined };
+    const one = client({ port, ...limits, reconnect } as unknown as JsonClientOptions);
+    const delays: number[] = [];
+    one.on("reconnecting", ({ delayMs }) => delays.push(delayMs));
+    expect(await one.ping()).toMatchObject({ type: "pong" });
+    const nobody = { port: await freePort(), ...limits, reconnect, requestTimeoutMs: 200 };
+    const lonely = client(nobody as unknown as JsonClientOptions);
+    lonely.on("reconnecting", ({ delayMs }) => delays.push(delayMs));
+    await expect(lonely.ping()).rejects.toMatchObject({ code: "REQUEST_TIMEOUT" });
+    expect(delays.length).toBeGreaterThan(0);
+    expect(delays.every((ms) => ms >= 0 && ms <= 30_000)).toBe(true);
+  });
+
+  it("rejects what JSON has no words for, as any other request that is not sent", async () => {
+    const { port } = await serve();
+    const one = await openConnection({ port });
+    ends.push(() => one.close());
+    const asked = one.request({ type: "echo", content: 1n as unknown as string });
+    await expect(asked).rejects.toThrow(TypeError);
+    expect(await one.request({ type: "ping" })).toMatchObject({ type: "pong" });
+  });
+
+  it("sends nothing that is asked after close(), be it in the same turn", async () => {
+    const { server, port } = await serve();
+    const one = client({ port });
+    await one.ping();
+    const closing = one.close();
+    await expect(one.ping()).rejects.toMatchObject({ code: "CLIENT_CLOSED" });
+    await closing;
+    expect(server.tally.messages).toBe(1);
   });
 
   it("waits at its end for the answers under way", async () => {
@@ -621,91 +642,6 @@ describe("the delays between tries", () => {
       Array.from({ length: 23 }, () => backoffMs(20, { baseMs: 1_000, capMs: 1e9 })),
     );
     expect(delays.size).toBe(23);
-  });
-});
-
-describe("a pool", () => {
-  it("answers many requests over few connections, never more than its limit", async () => {
-    const { server, port } = await serve();
-    await using pool = jsonPool({ port }, { max: 3 });
-    const answers = await Promise.all(
-      Array.from({ length: 230 }, (_, n) =>
-        pool.use((one) => one.request({ type: "echo", content: `${n}` })),
-      ),
-    );
-    expect(answers.map(({ content }) => content)).toEqual(
-      Array.from({ length: 230 }, (_, n) => `${n}`),
-    );
-    expect(pool.created).toBe(3);
-    expect(server.tally.accepted).toBe(3);
-  });
-
-  it("keeps its least number of connections, and ends idle ones beyond it", async () => {
-    const { server, port } = await serve();
-    await using pool = jsonPool({ port }, { min: 1, max: 5, idleTimeoutMs: 100 });
-    await Promise.all(
-      Array.from({ length: 5 }, () => pool.use((one) => one.request({ type: "ping" }))),
-    );
-    expect(server.clients()).toBeGreaterThan(1);
-    await until(
-      () => server.clients(),
-      (clients) => clients === 1,
-    );
-  });
-
-  it("does not lend a connection again that the server has closed", async () => {
-    const { server, port } = await serve({ idleTimeoutMs: 100, heartbeatMs: 20 });
-    await using pool = jsonPool({ port }, { max: 1 });
-    const first = await pool.use(async (one) => {
-      await one.request({ type: "ping" });
-      return one;
-    });
-    await until(
-      () => first.isOpen,
-      (isOpen) => !isOpen,
-    );
-    expect(server.clients()).toBe(0);
-    expect(await pool.use((one) => one.request({ type: "ping" }))).toMatchObject({ type: "pong" });
-    expect(pool.created).toBe(2);
-  });
-
-  it("tells what the work has failed with, whatever the end of its connection says", async () => {
-    const fail = (code: string) => () => Promise.reject(Object.assign(new Error(), { code }));
-    const parts = { create: () => Promise.resolve({}), destroy: fail("DESTROY") };
-    await using pool = new ConnectionPool(parts, { max: 1 });
-    await expect(pool.use(fail("WORK"))).rejects.toMatchObject({ code: "WORK" });
-  });
-
-  it("lets only so many wait, and only for so long", async () => {
-    const { port } = await serve({ handlers: { never: () => new Promise(() => undefined) } });
-    const pool = jsonPool({ port }, { max: 1, maxQueue: 2, acquireTimeoutMs: 100 });
-    ends.push(() => pool.close(0));
-    const busy = pool
-      .use((one) => one.request({ type: "never" }, 400))
-      .catch((error: unknown) => (error as { code: string }).code);
-    await until(
-      () => pool.size,
-      (size) => size === 1,
-    );
-    const codes = await Promise.all(
-      Array.from({ length: 3 }, () =>
-        pool
-          .use((one) => one.request({ type: "ping" }))
-          .then(
-            () => "answered",
-            (error: unknown) => (error as { code: string }).code,
-          ),
-      ),
-    );
-    expect(codes.sort()).toEqual(["POOL_QUEUE_FULL", "POOL_TIMEOUT", "POOL_TIMEOUT"]);
-    expect(await busy).toBe("REQUEST_TIMEOUT");
-  });
-
-  it("says why when no connection can be made", async () => {
-    await using pool = jsonPool({ port: await freePort() }, { max: 1 });
-    await expect(pool.use((one) => one.request({ type: "ping" }))).rejects.toMatchObject({
-      code: "ECONNREFUSED",
-    });
   });
 });
 

@@ -34,9 +34,9 @@ export async function openConnection(
   const plain = { ...PLAIN, maxFrameBytes };
   const socket = await connected(options, connectTimeoutMs);
   const connection = new ClientConnection(socket, plain, options);
-  listen?.(connection);
   const leftMs = (): number => Math.max(1, connectTimeoutMs - (performance.now() - startMs));
   try {
+    listen?.(connection);
     if (token !== undefined) await connection.request({ type: "auth", token }, leftMs());
     if (options.compression === true) {
       const hello = { type: "hello", compression: ["deflate"] } as const;

@@ -45,6 +45,18 @@ export function nowMs(): number {
   return Math.trunc(performance.now());
 }
 
+/** The time as ISO 8601; the text is made once per millisecond. */
+export function timestamps(): () => string {
+  let lastMs = NaN;
+  let text = "";
+  return () => {
+    const now = Date.now();
+    if (now !== lastMs) text = new Date(now).toISOString();
+    lastMs = now;
+    return text;
+  };
+}
+
 /** A connection is gone. */
 export function forget(core: Core, connection: Connection): void {
   core.connections.delete(connection);

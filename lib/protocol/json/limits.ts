@@ -1,5 +1,6 @@
 /** limits: everything that is bounded on a server, each with its default. 0 switches a limit off where it says so. */
 import { MAX_FRAME_BYTES } from "./frames.ts";
+import { usualUnless } from "./usual.ts";
 
 /** Limit to value. Times are in milliseconds and are looked at by one sweep: they are kept to about a quarter of the shortest. */
 export type Limits = {
@@ -50,9 +51,7 @@ export const LIMITS: Limits = {
 
 /** The limits with those that are given in place of the usual ones. */
 export function limitsOf(given: Partial<Limits>): Limits {
-  const entries = Object.entries<number | undefined>(given);
-  const set = Object.fromEntries(entries.filter(([, value]) => value !== undefined));
-  const limits: Limits = { ...LIMITS, ...set };
+  const limits = usualUnless(LIMITS, given);
   // A frame that may be sent at all has to fit into the queue of a client that is up to date, with room for some more.
   const maxQueuedBytes = Math.max(LIMITS.maxQueuedBytes, 4 * limits.maxFrameBytes);
   return { ...limits, maxQueuedBytes: given.maxQueuedBytes ?? maxQueuedBytes };

@@ -4,10 +4,11 @@
  * What is made, ended and looked at is up to the caller: connections of the protocol (`jsonPool`), or sockets of any other kind. The
  * bookkeeping is lightning-pool's.
  */
-import { Pool, PoolState } from "lightning-pool";
+import { Pool } from "lightning-pool";
 import { ClientError } from "./client-errors.ts";
 import type { ClientConnection } from "./client-connection.ts";
 import { openConnection, type ConnectOptions } from "./connect.ts";
+import { usualUnless } from "./usual.ts";
 
 /** What a pool has to know of its connections. */
 export type PoolParts<T> = {
@@ -43,11 +44,14 @@ export const POOL_LIMITS: PoolLimits = {
 export class ConnectionPool<T> implements AsyncDisposable {
   readonly #pool: Pool<T>;
   readonly #limits: PoolLimits;
+  /** Tells whoever waits for a connection that there will be none. */
+  readonly #waiting = new Set<(error: Error) => void>();
+  #isClosed = false;
   /** Connections made so far, those that are gone included. */
   created = 0;
 
   constructor(parts: PoolParts<T>, limits: Partial<PoolLimits> = {}) {
-    this.#limits = { ...POOL_LIMITS, ...limits };
+    this.#limits = usualUnless(POOL_LIMITS, limits);
     const { min, max, idleTimeoutMs, maxQueue, acquireTimeoutMs } = this.#limits;
     const { create, destroy, validate } = parts;
     this.#pool = new Pool<T>(
@@ -102,9 +106,11 @@ export class ConnectionPool<T> implements AsyncDisposable {
     return result;
   }
 
-  /** Waits for what is lent, at most `waitMs`, then ends all connections. */
+  /** Waits for what is lent, at most `waitMs`, then ends all connections. Who waits for one, or comes from now on, gets CLIENT_CLOSED. */
   async close(waitMs = 5_000): Promise<void> {
-    if (this.#pool.state === PoolState.IDLE || this.#pool.state === PoolState.CLOSED) return;
+    this.#isClosed = true;
+    // The bookkeeping forgets those for whom a connection is being made.
+    for (const refuse of this.#waiting) refuse(new ClientError("CLIENT_CLOSED"));
     await this.#pool.closeAsync(waitMs);
   }
 
@@ -113,11 +119,11 @@ export class ConnectionPool<T> implements AsyncDisposable {
   }
 
   async #acquire(): Promise<T> {
-    if (this.#pool.state >= PoolState.CLOSING) throw new ClientError("CLIENT_CLOSED");
+    if (this.#isClosed) throw new ClientError("CLIENT_CLOSED");
     if (this.#pool.pending >= this.#limits.maxQueue)
       throw new ClientError("POOL_QUEUE_FULL", `${this.#limits.maxQueue}`);
     try {
-      return await this.#pool.acquire();
+      return await this.#lent();
     } catch (error) {
       const { message } = error as Error;
       if (/tim(ed|e) ?-?out/i.test(message) && !(error as { code?: string }).code)
@@ -126,6 +132,14 @@ export class ConnectionPool<T> implements AsyncDisposable {
         });
       throw error;
     }
+  }
+
+  #lent(): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.add(reject);
+      const lent = this.#pool.acquire().then(resolve, reject);
+      void lent.finally(() => this.#waiting.delete(reject));
+    });
   }
 }
 

@@ -11,12 +11,13 @@ import { createServer as createTlsServer, type SecureContextOptions } from "node
 import { MAX_TIMER_MS } from "../pause-until.ts";
 import { tokenCheck } from "./auth.ts";
 import { Connection } from "./connection.ts";
-import { flushAwaiting, nowMs, type Core } from "./core.ts";
+import { flushAwaiting, nowMs, timestamps, type Core } from "./core.ts";
 import type { ServerEvent } from "./events.ts";
 import { handlerTable, textOf, type Answer, type Caller, type Handler } from "./handlers.ts";
 import { limitsOf, sweepIntervalMs, type Limits } from "./limits.ts";
 import { encodeText, PLAIN, type Packing } from "./messages.ts";
 import { newTally, type Tally } from "./tally.ts";
+import { tell } from "./tell.ts";
 
 /** How to serve. */
 export type JsonServerOptions = Partial<Limits> & {
@@ -58,7 +59,7 @@ export type JsonServer = {
   /** Clients that are connected now. */
   readonly clients: () => number;
   readonly uptimeMs: () => number;
-  /** Listens; rejects with the errno of bind(2) or listen(2). */
+  /** Listens; rejects with the errno of bind(2) or listen(2), or with SERVER_CLOSED: after `close()` it takes another server. */
   readonly listen: (options: ListenOptions) => Promise<AddressInfo>;
   /** Sends a message to every client. Returns to how many. */
   readonly broadcast: (message: Answer) => number;
@@ -82,13 +83,20 @@ export function createJsonServer(options: JsonServerOptions = {}): JsonServer {
   const server = watched(listener(core, options.tls), core);
   let sweeper: NodeJS.Timeout | undefined;
   let closing: Promise<Closing> | undefined;
+  const refuseIfClosed = (): void => {
+    if (closing === undefined) return;
+    server.close();
+    throw closedError();
+  };
   return {
     tally: core.tally,
     requests: () => new Map([...core.rows].map(([type, { count }]) => [type, count])),
     clients: () => core.clients,
     uptimeMs: () => performance.now() - core.startedMs,
     listen: async (where) => {
+      refuseIfClosed();
       const address = await listening(server, where, core.onEvent);
+      refuseIfClosed();
       sweeper = startSweeping(core);
       return address;
     },
@@ -103,6 +111,7 @@ export function createJsonServer(options: JsonServerOptions = {}): JsonServer {
 }
 
 function newCore(options: JsonServerOptions): Core {
+  const { onEvent } = options;
   const limits = limitsOf(options);
   const { ratePerSecond, rateBurst, maxFrameBytes } = limits;
   const tally = newTally();
@@ -118,7 +127,7 @@ function newCore(options: JsonServerOptions): Core {
     rows: new Map(),
     tally,
     isToken: options.authToken === undefined ? undefined : tokenCheck(options.authToken),
-    onEvent: options.onEvent,
+    onEvent: onEvent && ((event) => tell(() => onEvent(event))),
     startedMs: performance.now(),
     connections: new Set(),
     awaiting: [],
@@ -139,18 +148,6 @@ function newCore(options: JsonServerOptions): Core {
   };
   core.rows = handlerTable(host, options.handlers ?? {});
   return core;
-}
-
-/** The time as ISO 8601; the text is made once per millisecond. */
-function timestamps(): () => string {
-  let lastMs = NaN;
-  let text = "";
-  return () => {
-    const now = Date.now();
-    if (now !== lastMs) text = new Date(now).toISOString();
-    lastMs = now;
-    return text;
-  };
 }
 
 function listener(core: Core, tls: JsonServerOptions["tls"]): Server {
@@ -248,8 +245,8 @@ function listening(
   onEvent: Core["onEvent"],
 ): Promise<AddressInfo> {
   return new Promise((resolve, reject) => {
-    server.once("error", reject);
-    server.listen({ host: "127.0.0.1", ...where }, () => {
+    server.once("error", reject).once("close", () => reject(closedError()));
+    server.listen({ ...where, host: where.host ?? "127.0.0.1" }, () => {
       server.off("error", reject);
       // What goes wrong while accepting is news, where there is any, and not a reason to end.
       server.on("error", ({ code, message }: NodeJS.ErrnoException) =>
@@ -258,6 +255,11 @@ function listening(
       resolve(server.address() as AddressInfo);
     });
   });
+}
+
+function closedError(): Error {
+  const message = "this server has been closed: createJsonServer() makes another one";
+  return Object.assign(new Error(message), { code: "SERVER_CLOSED" });
 }
 
 /** One timer for all connections. */

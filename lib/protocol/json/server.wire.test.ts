@@ -761,6 +761,17 @@ describe("the end of a server", () => {
     ]);
   });
 
+  it("is for good: to listen again takes another server", async () => {
+    const server = createJsonServer();
+    const closed = { code: "SERVER_CLOSED" };
+    const beginning = expect(server.listen({ port: 0 })).rejects.toMatchObject(closed);
+    await server.close();
+    await beginning;
+    await expect(server.listen({ port: 0 })).rejects.toMatchObject(closed);
+    // Neither of them holds the process.
+    expect(process.getActiveResourcesInfo()).not.toContain("TCPServerWrap");
+  });
+
   it("waits for who takes longer than lingerMs to read what is left", async () => {
     const large = { maxFrameBytes: 2 ** 24, maxQueuedBytes: 2 ** 24 };
     const { server, join } = await serve({ lingerMs: 50, ...large });
