@@ -7,7 +7,12 @@ import { until } from "../../testing/programs.ts";
 import { framed, rawPeer, type RawPeer } from "../../testing/raw-peer.ts";
 import { ProtocolError } from "./errors.ts";
 import type { Message } from "./messages.ts";
-import { createJsonServer, type JsonServer, type JsonServerOptions } from "./server.ts";
+import {
+  createJsonServer,
+  type Closing,
+  type JsonServer,
+  type JsonServerOptions,
+} from "./server.ts";
 
 const open: { server: JsonServer; peers: RawPeer[] }[] = [];
 
@@ -759,6 +764,22 @@ describe("the end of a server", () => {
       { clients: 1, cutOff: 0 },
       { clients: 1, cutOff: 0 },
     ]);
+  });
+
+  it("comes after the answers to what arrived while it read something else", async () => {
+    const end = (): Message => {
+      // What the server reads in this round of its loop is settled already; this is for the next one.
+      idle.send(framed({ type: "ping" }));
+      closing = server.close();
+      return { type: "ending" };
+    };
+    let closing: Promise<Closing> | undefined;
+    const { server, join } = await serve({ handlers: { end } });
+    const [busy, idle] = [await join(), await join()];
+    busy.send(framed({ type: "end" }));
+    expect(await busy.rest()).toMatchObject([{ type: "ending" }, { code: "SHUTTING_DOWN" }]);
+    expect(await idle.rest()).toMatchObject([{ type: "pong" }, { code: "SHUTTING_DOWN" }]);
+    expect(await closing).toEqual({ clients: 2, cutOff: 0 });
   });
 
   it("is for good: to listen again takes another server", async () => {
