@@ -18,7 +18,8 @@ NAME ?=
 # `kill` of a make in the background ends the shell between make and the program: that ends the program, too. PR_SET_PDEATHSIG, prctl(2).
 NODE := $(shell setpriv --pdeathsig TERM true 2>/dev/null && echo setpriv --pdeathsig TERM --) node
 # Ctrl-C ends a program with 130: for make that is no error worth a line.
-RUN = $(NODE) dist/cmd/$(1).js $(2) $(ARGS) || { code=$$?; [ $$code -eq 130 ] || exit $$code; }
+UNLESS_CTRL_C = || { code=$$?; [ $$code -eq 130 ] || exit $$code; }
+RUN = $(NODE) dist/cmd/$(1).js $(2) $(ARGS) $(UNLESS_CTRL_C)
 
 .PHONY: help
 help: ## Show this help
@@ -136,7 +137,7 @@ docs-record: $(BUILT) ## The same, with fresh recordings of every lab, or of NAM
 
 .PHONY: bench
 bench: $(BUILT) ## Measure, side by side with other programs (ARGS)
-	@$(NODE) dist/bench/main.js $(ARGS)
+	@$(NODE) dist/bench/main.js $(ARGS) $(UNLESS_CTRL_C)
 
 .PHONY: bench-record
 bench-record: $(BUILT) ## Measure everything and keep it for docs/benchmarks.md (about 15 minutes)

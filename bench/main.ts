@@ -12,8 +12,10 @@ import { cpus, release, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
 import { flag, integer, optional, toggle, words } from "../lib/cli/flags.ts";
 import { command, main, UsageError } from "../lib/cli/main.ts";
+import type { Io } from "../lib/cli/io.ts";
 import type { Contest } from "./lib/contest.ts";
 import type { Effort, Measured, MeasuredGrowth } from "./lib/measure.ts";
+import { isResult, type BenchResult } from "./lib/result.ts";
 
 const flags = {
   only: flag(names, [], {
@@ -38,23 +40,10 @@ const flags = {
 };
 
 function names(text: string): readonly string[] {
-  return text.split(",").filter((name) => name !== "");
+  const all = text.split(",").filter((name) => name !== "");
+  if (all.length === 0) throw new Error("expected names of contests, got none; --list has them");
+  return all;
 }
-
-/** What a bench run prints with --json, and what docs/benchmarks.json holds. */
-export type BenchResult = {
-  readonly version: 1;
-  readonly date: string;
-  readonly machine: {
-    readonly kernel: string;
-    readonly node: string;
-    readonly cpus: number;
-    readonly model: string;
-    readonly memoryBytes: number;
-  };
-  readonly lines: readonly Measured[];
-  readonly growth: readonly MeasuredGrowth[];
-};
 
 await main(
   command({
@@ -75,7 +64,7 @@ await main(
         return 0;
       }
       const chosen = choose(CONTESTS, values);
-      const earlier = earlierRun(values.against, values.quick);
+      const earlier = earlierRun(values.against, values.quick, chosen);
       const result = await bench(chosen, {
         isQuick: values.quick,
         runs: values.runs,
@@ -87,34 +76,70 @@ await main(
         throw error;
       });
       if (result === undefined) return 130;
-      const { contestTable, growthTable, movedTable } = await import("./lib/table.ts");
-      if (values.quick) io.live("bench: --quick: loads are small, whatever the lines are called");
-      const tables = [contestTable(result.lines)];
-      if (result.growth.length > 0) tables.push("", growthTable(result.growth));
       const { compareRatios } = await import("./lib/against.ts");
-      const moved = earlier === undefined ? [] : compareRatios(result.lines, earlier.lines);
-      if (earlier !== undefined) tables.push("", movedTable(moved, earlier.date));
-      io.out(values.json ? JSON.stringify(result) : tables.join("\n"));
-      if (earlier !== undefined) return moved.some(({ isSame }) => !isSame) ? 1 : 0;
-      return result.lines.some(({ reach }) => reach?.isReached === false) ? 1 : 0;
+      return show(
+        earlier === undefined
+          ? result
+          : {
+              ...result,
+              against: { date: earlier.date, ratios: compareRatios(result.lines, earlier.lines) },
+            },
+        values,
+        io,
+      );
     },
   }),
 );
 
-function earlierRun(against: string | undefined, isQuick: boolean): BenchResult | undefined {
-  if (against === undefined) return undefined;
-  if (isQuick) throw new UsageError("--against compares whole loads, and --quick has small ones");
-  return resultIn(against);
+/** Prints it; returns the exit code. */
+async function show(
+  result: BenchResult,
+  { json, quick }: { readonly json: boolean; readonly quick: boolean },
+  io: Io,
+): Promise<number> {
+  const { contestTable, growthTable, movedTable } = await import("./lib/table.ts");
+  const { hasFailed } = await import("./lib/measure.ts");
+  const { lines, growth, against } = result;
+  if (quick) io.err("bench: --quick: loads are small, whatever the lines are called");
+  const tables = [
+    contestTable(lines),
+    ...(growth.length > 0 ? [growthTable(growth)] : []),
+    ...(against === undefined ? [] : [movedTable(against, lines)]),
+  ];
+  io.out(json ? JSON.stringify(result) : tables.join("\n\n"));
+  const failed = lines.filter(hasFailed).length;
+  if (failed > 0) {
+    io.err(`bench: ${failed} of ${lines.length} lines failed; they say why`);
+    return 70;
+  }
+  const isAsItWas = against?.ratios.every(({ isSame }) => isSame);
+  const isAsWanted = isAsItWas ?? lines.every(({ reach }) => reach?.isReached !== false);
+  return isAsWanted ? 0 : 1;
 }
 
-/** Reads what --json has printed. */
+function earlierRun(
+  against: string | undefined,
+  isQuick: boolean,
+  contests: readonly Contest[],
+): BenchResult | undefined {
+  if (against === undefined) return undefined;
+  if (isQuick) throw new UsageError("--against compares whole loads, and --quick has small ones");
+  const earlier = resultIn(against);
+  const chosen = new Set(contests.map(({ name }) => name));
+  if (!earlier.lines.some(({ contest, ratio }) => ratio !== undefined && chosen.has(contest)))
+    throw new UsageError(`--against: ${against} has no ratio of what is to be measured`);
+  return earlier;
+}
+
+/** Reads what --json has printed. Whatever is wrong with it should be known before a quarter of an hour has gone by. */
 function resultIn(file: string): BenchResult {
+  let result: unknown;
   try {
-    const result = JSON.parse(readFileSync(file, "utf8")) as BenchResult;
-    if (Array.isArray(result.lines)) return result;
+    result = JSON.parse(readFileSync(file, "utf8"));
   } catch (error) {
     throw new UsageError(`--against: cannot read ${file}: ${(error as Error).message}`);
   }
+  if (isResult(result)) return result;
   throw new UsageError(`--against: ${file} is not what bench --json prints`);
 }
 
@@ -134,10 +159,16 @@ function choose(
 async function bench(contests: readonly Contest[], effort: Effort): Promise<BenchResult> {
   const { measure } = await import("./lib/measure.ts");
   const { COMPILER, compilePeers } = await import("./lib/peer.ts");
-  const { missingTools } = await import("./lib/tools.ts");
+  const { missingTools, versionsOf } = await import("./lib/tools.ts");
   const folder = mkdtempSync(join(tmpdir(), "bench-"));
+  // What a run writes goes with the folder, also when the run is cut short.
+  process.env["TMPDIR"] = folder;
   try {
-    if (missingTools(COMPILER) === undefined) compilePeers(folder);
+    const needs = contests.flatMap(({ contestants }) =>
+      Object.values(contestants).flatMap((contestant) => contestant.needs ?? []),
+    );
+    if (COMPILER.every((tool) => needs.includes(tool)) && missingTools(COMPILER) === undefined)
+      compilePeers(folder);
     const lines: Measured[] = [];
     const growth: MeasuredGrowth[] = [];
     for (const contest of contests) {
@@ -145,13 +176,20 @@ async function bench(contests: readonly Contest[], effort: Effort): Promise<Benc
       lines.push(...result.lines);
       growth.push(...result.growth);
     }
-    return { version: 1, date: new Date().toISOString(), machine: machine(), lines, growth };
+    const packages = versionsOf(needs);
+    return {
+      version: 1,
+      date: new Date().toISOString(),
+      machine: { ...machine(), packages },
+      lines,
+      growth,
+    };
   } finally {
     rmSync(folder, { recursive: true });
   }
 }
 
-function machine(): BenchResult["machine"] {
+function machine(): Omit<BenchResult["machine"], "packages"> {
   return {
     kernel: release()
       .split(/[^\d.]/, 1)

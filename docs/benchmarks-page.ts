@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { oursText, peerText, pointsText, ratioText, reachText } from "../bench/lib/table.ts";
 import type { Measured } from "../bench/lib/measure.ts";
-import type { BenchResult } from "../bench/main.ts";
+import type { BenchResult } from "../bench/lib/result.ts";
 
 const RECORD = join(import.meta.dirname, "../../docs/benchmarks.json");
 
@@ -45,9 +45,13 @@ export function withBenchmarks(page: string): string {
 }
 
 function machineText({ date, machine }: BenchResult): string {
-  const { kernel, node, cpus, model, memoryBytes } = machine;
+  const { kernel, node, cpus, model, memoryBytes, packages = {} } = machine;
   const memory = `${Math.round(memoryBytes / 1024 ** 3)} GiB of memory`;
-  return `Recorded on ${date.slice(0, 10)}: Linux ${kernel}, Node ${node}, ${cpus} processors (${model}), ${memory}.`;
+  const others = Object.entries(packages).map(([name, version]) => `${name} ${version}`);
+  return (
+    `Recorded on ${date.slice(0, 10)}: Linux ${kernel}, Node ${node}, ${cpus} processors (${model}), ${memory}.` +
+    (others.length === 0 ? "" : ` Debian packages: ${others.join(", ")}.`)
+  );
 }
 
 function missed(lines: readonly Measured[]): string {

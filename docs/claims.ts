@@ -381,7 +381,7 @@ export const CLAIMS: readonly Claim[] = [
     measured: "$1 of 16 KiB, $2 each way",
     verdict: "depends",
     because:
-      "On how large is large, and on the client: loaded by a client in C the same server answers half as many again (docs/benchmarks.md).",
+      "On how large is large, and on the client: loaded by a client in C the same server answers more than twice as many (docs/benchmarks.md).",
   },
   {
     name: "four-bytes",

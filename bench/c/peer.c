@@ -2,7 +2,7 @@
  * peer: what a C program does in the same situation. The simplest loop there is: blocking calls, no error handling beyond
  * saying what gave. One thread accepts and waits for the other side to close first, as our server does.
  *
- *   peer MS          connect and close for MS milliseconds, 0 for until the first error
+ *   peer MS          connect and close for MS milliseconds, or until the first error
  *   peer MS reset    the same, closing with RST, so that no port has to wait in TIME_WAIT
  *
  * Prints one line of JSON.
@@ -41,12 +41,12 @@ static double now_ms(void) {
 int main(int argc, char **argv) {
   double limit_ms = argc > 1 ? atof(argv[1]) : 0;
   int with_reset = argc > 2 && strcmp(argv[2], "reset") == 0;
-  struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  socklen_t length = sizeof to;
+  /* Below the range of local ports: all of it is for connect(). */
+  struct sockaddr_in to = {
+      .sin_family = AF_INET, .sin_port = htons(8080), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   pthread_t thread;
   listener = socket(AF_INET, SOCK_STREAM, 0);
   if (bind(listener, (struct sockaddr *)&to, sizeof to) != 0 || listen(listener, 4096) != 0 ||
-      getsockname(listener, (struct sockaddr *)&to, &length) != 0 ||
       pthread_create(&thread, NULL, accept_all, NULL) != 0) {
     perror("peer");
     return 1;
@@ -55,7 +55,7 @@ int main(int argc, char **argv) {
   long opened = 0;
   const char *error = "";
   double start_ms = now_ms();
-  while (limit_ms == 0 || opened % 16 != 0 || now_ms() - start_ms < limit_ms) {
+  while (opened % 16 != 0 || now_ms() - start_ms < limit_ms) {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     if (connect(fd, (struct sockaddr *)&to, sizeof to) != 0) {
       error = strerrorname_np(errno);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { missingIn, type Contest, type Contestant } from "./contest.ts";
-import { measure } from "./measure.ts";
+import { hasFailed, measure } from "./measure.ts";
 import { contestTable } from "./table.ts";
 
 const missing: Contestant = {
@@ -38,12 +38,27 @@ describe("a measurement that is broken off", () => {
   });
 });
 
+describe("a contestant that fails", () => {
+  it("costs its own lines, which say why, and no others", async () => {
+    // Nobody has told the arena of this contest, so it fails in there.
+    const { lines } = await measure(
+      { ...contest, contestants: { ours: { run: missing.run } } },
+      effort,
+    );
+    expect(lines).toMatchObject([
+      { what: "echoes", missing: expect.stringMatching(/^failed: /) as unknown },
+    ]);
+    expect(lines.map(hasFailed)).toEqual([true]);
+  });
+});
+
 describe("a line whose own contestant lacks a tool", () => {
   it("is there, names the tool and its package, and judges nothing", async () => {
     const { lines } = await measure(contest, effort);
     expect(lines).toMatchObject([
       { what: "echoes", missing: "no no-such-compiler (package gcc)", reach: { ratio: 0.6 } },
     ]);
+    expect(lines.map(hasFailed)).toEqual([false]);
     expect(lines[0]).not.toHaveProperty("ours");
     expect(lines[0]?.reach).not.toHaveProperty("isReached");
     const table = contestTable(lines).replaceAll(/\s+/g, " ");

@@ -7,6 +7,7 @@ import {
   type Figures,
   type Growth,
   type Line,
+  type Outcome,
   type Reach,
   type Source,
   type Tool,
@@ -82,12 +83,29 @@ async function allRuns(
       if (lacking === undefined) say(`${contest.name}: ${name}, run ${round} of ${count}`);
       const outcome =
         lacking === undefined
-          ? await runInArena({ contest, contestant: name, load }, signal)
+          ? await outcomeOf({ contest, contestant: name, load }, signal)
           : { missing: lacking };
       const missing = missingIn(outcome);
       runs[name] = missing === undefined ? [...before, outcome as Figures] : { missing };
     }
   return runs;
+}
+
+/** What fails costs its own lines, not those of all others. Rejects only when `signal` aborts. */
+async function outcomeOf(entry: Entry, signal: AbortSignal): Promise<Outcome> {
+  try {
+    return await runInArena(entry, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    return { missing: `${FAILED}: ${(error as Error).message.trim()}` };
+  }
+}
+
+const FAILED = "failed";
+
+/** Has one of its programs failed? Then it is not a tool that is missing. */
+export function hasFailed({ missing }: Pick<Measured, "missing">): boolean {
+  return missing?.startsWith(`${FAILED}: `) === true;
 }
 
 function needsOf({ needs = [], isOnOneCore = false }: Partial<Contestant> = {}): readonly Tool[] {
@@ -121,13 +139,12 @@ function measured(contest: Contest, line: Line, runs: Runs, mayJudge: boolean): 
 
 function valuesOf(runs: Runs, [contestant, figure]: Source): readonly number[] | string {
   const found = runs[contestant];
-  if (found === undefined) return `${contestant} did not run`;
+  if (found === undefined) return `${FAILED}: ${contestant} did not run`;
   if ("missing" in found) return found.missing;
-  return found.map((figures) => {
-    const value = figures[figure];
-    if (value === undefined) throw new RangeError(`${contestant} has no figure ${figure}`);
-    return value;
-  });
+  const values = found.map((figures) => figures[figure]);
+  // NaN is null after its way through JSON.
+  const isWhole = values.every((value) => Number.isFinite(value));
+  return isWhole ? (values as number[]) : `${FAILED}: ${contestant} has no figure ${figure}`;
 }
 
 /** A quick run measures something smaller, so it judges nothing. */
@@ -192,7 +209,7 @@ async function runsOf(entry: Entry, signal: AbortSignal): Promise<readonly Figur
   const count = entry.load < entry.contest.load.full ? SMALL_LOAD_RUNS : 1;
   const runs: Figures[] = [];
   for (let run = 1; run <= count; run += 1) {
-    const outcome = await runInArena(entry, signal);
+    const outcome = await outcomeOf(entry, signal);
     if (missingIn(outcome) !== undefined) return [];
     runs.push(outcome as Figures);
   }

@@ -1,7 +1,8 @@
 /** peer: the C programs, compiled once for each bench run. */
-import { execFile, execFileSync, spawn } from "node:child_process";
+import { execFile, spawn, spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { NeedsError } from "../../lib/kernel/errors.ts";
 import type { Figures, Tool } from "./contest.ts";
 import { allowedCores } from "./cores.ts";
 import { untilListening } from "./listening.ts";
@@ -14,17 +15,26 @@ const FOLDER_VARIABLE = "BENCH_PEERS";
 
 /** Compiles them into a folder; from then on they can be run, here and in every process started from here. */
 export function compilePeers(folder: string): void {
-  for (const name of ["peer", "load", "server", "distance"])
-    execFileSync("gcc", ["-O2", "-pthread", "-o", join(folder, name), join(SOURCES, `${name}.c`)], {
-      stdio: "inherit",
-    });
+  for (const name of ["peer", "load", "server", "distance"]) {
+    const words = ["-O2", "-pthread", "-o", join(folder, name), join(SOURCES, `${name}.c`)];
+    if (spawnSync("gcc", words, { stdio: "inherit" }).status !== 0)
+      throw new NeedsError(
+        `gcc cannot compile bench/c/${name}.c; its words are above. apt-get install libc6-dev`,
+      );
+  }
   process.env[FOLDER_VARIABLE] = folder;
 }
 
-/** Connects and closes: connections per second, and how long it took in all. */
-export async function runPeer(...words: readonly string[]): Promise<Figures> {
-  const { opened = NaN, durationMs = NaN } = await run("peer", words);
-  return { perSecond: (opened * 1_000) / durationMs, seconds: durationMs / 1_000, opened };
+/** What came of connecting and closing; `error` is an errno, or empty when the time was over. */
+export type PeerSaid = {
+  readonly opened: number;
+  readonly durationMs: number;
+  readonly error: string;
+};
+
+/** Connects and closes for so long, or until the first error. */
+export async function runPeer(durationMs: number, ...words: readonly string[]): Promise<PeerSaid> {
+  return (await run("peer", [`${durationMs}`, ...words])) as PeerSaid;
 }
 
 /** How a server of length-prefixed JSON is to be loaded. */
@@ -40,7 +50,7 @@ export type Load = {
 export async function runLoad(port: number, load: Load): Promise<{ readonly perSecond: number }> {
   const { requests, connections, inFlight, bytes } = load;
   const words = [port, requests, connections, inFlight, bytes].map(String);
-  const { answered = NaN, durationMs = NaN } = await run("load", words);
+  const { answered = NaN, durationMs = NaN } = (await run("load", words)) as Figures;
   return { perSecond: (answered * 1_000) / durationMs };
 }
 
@@ -54,14 +64,14 @@ export async function startPeerServer(): Promise<{ readonly port: number }> {
 }
 
 /** How long a cache line needs from the first core to the last, in nanoseconds. */
-export function runDistance(): Promise<Figures> {
+export async function runDistance(): Promise<Figures> {
   const cores = allowedCores();
-  return run("distance", [`${cores[0]}`, `${cores.at(-1)}`]);
+  return (await run("distance", [`${cores[0]}`, `${cores.at(-1)}`])) as Figures;
 }
 
-async function run(name: string, words: readonly string[]): Promise<Figures> {
+async function run(name: string, words: readonly string[]): Promise<unknown> {
   const { stdout } = await promisify(execFile)(program(name), words);
-  return JSON.parse(stdout) as Figures;
+  return JSON.parse(stdout);
 }
 
 function program(name: string): string {

@@ -3,8 +3,11 @@ import { execa } from "execa";
 import type { Tool } from "./contest.ts";
 import { untilListening } from "./listening.ts";
 
-/** What running it needs. redis-tools, which redis-server depends on, brings redis-benchmark. */
-export const REDIS: readonly Tool[] = [{ file: "redis-server", package: "redis-server" }];
+/** What running it needs. */
+export const REDIS: readonly Tool[] = [
+  { file: "redis-server", package: "redis-server" },
+  { file: "redis-benchmark", package: "redis-tools" },
+];
 
 const PORT = 6_379;
 

@@ -12,8 +12,17 @@ function row(index: number): string {
 
 /** One flat string, as a file or a pipe gives it. */
 export function ssTable(rows: number): string {
-  const lines = Array.from({ length: rows }, (_, index) => row(index));
-  return Buffer.from(HEADER + lines.join("")).toString("latin1");
+  return flat([HEADER, ...Array.from({ length: rows }, (_, index) => row(index))]);
+}
+
+/** The same as `ss -tuan` prints it, with the column Netid in front. */
+export function ssTableWithNetid(rows: number): string {
+  const lines = Array.from({ length: rows }, (_, index) => `tcp   ${row(index)}`);
+  return flat([`Netid ${HEADER}`, ...lines]);
+}
+
+function flat(lines: readonly string[]): string {
+  return Buffer.from(lines.join("")).toString("latin1");
 }
 
 /** The same in pieces of a thousand rows, made while they are read. */

@@ -3,8 +3,9 @@ import Table from "cli-table3";
 import { bytes, count, ms } from "../../lib/report/format.ts";
 import { PLAIN_TABLE } from "../../lib/report/plain-table.ts";
 import type { Reach, Unit } from "./contest.ts";
-import { SAME_WITHIN, type Moved } from "./against.ts";
+import { SAME_WITHIN } from "./against.ts";
 import type { Measured, MeasuredGrowth } from "./measure.ts";
+import type { BenchResult } from "./result.ts";
 import type { Spread } from "./statistics.ts";
 
 /** A figure with its unit. */
@@ -108,7 +109,10 @@ function changeText(change: number): string {
 }
 
 /** Ratios then and now, and how the peer's own figure has changed: that is the machine. */
-export function movedTable(moved: readonly Moved[], date: string): string {
+export function movedTable(
+  { date, ratios: moved }: NonNullable<BenchResult["against"]>,
+  lines: readonly Measured[],
+): string {
   const table = new Table({
     ...PLAIN_TABLE,
     head: ["what", "beside", date.slice(0, 10), "now", "change", "peer alone"],
@@ -124,5 +128,11 @@ export function movedTable(moved: readonly Moved[], date: string): string {
     ]);
   }
   const apart = moved.filter(({ isSame }) => !isSame).length;
-  return `${table.toString()}\n${moved.length - apart} of ${moved.length} ratios are within ${100 * SAME_WITHIN} % of that run`;
+  const known = new Set(moved.map(({ what, peer }) => `${what}\n${peer}`));
+  const more = lines.filter(
+    ({ what, peer, ratio }) => ratio !== undefined && !known.has(`${what}\n${peer?.name}`),
+  );
+  const verdict = `${moved.length - apart} of ${moved.length} ratios are within ${100 * SAME_WITHIN} % of that run`;
+  const rest = more.length === 0 ? "" : `; ${more.length} are not in it`;
+  return `${table.toString()}\n${verdict}${rest}`;
 }

@@ -2,6 +2,7 @@
 import { startServer } from "../../lib/lab/program.ts";
 import { measurePerformance } from "../../lib/programs/performance.ts";
 import type { Contest, Contestant, Figures } from "../lib/contest.ts";
+import { DEEP_QUEUE } from "../lib/listening.ts";
 import { COMPILER, runLoad, startPeerServer } from "../lib/peer.ts";
 import { REDIS, redisBenchmark } from "../lib/redis.ts";
 
@@ -11,7 +12,7 @@ const ONE_BY_ONE: Shape = { connections: 50, inFlight: 1, bytes: 16 };
 const SIXTEEN: Shape = { connections: 50, inFlight: 16, bytes: 16 };
 const LONG: Shape = { connections: 10, inFlight: 8, bytes: 16_384 };
 
-const SERVER = ["--protocol", "json", "--port", "0"];
+const SERVER = ["--protocol", "json", "--port", "0", ...DEEP_QUEUE];
 
 const ONE_CORE = { isOnOneCore: true } as const;
 

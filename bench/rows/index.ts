@@ -7,7 +7,7 @@ import { fillContest } from "./fill.ts";
 import { framedContest } from "./framed.ts";
 import { idleContest } from "./idle.ts";
 import { demoContest, labsContest } from "./labs.ts";
-import { parseContest } from "./parse.ts";
+import { parseContest, streamContest } from "./parse.ts";
 import { startContest } from "./start.ts";
 import { watchContest } from "./watch.ts";
 
@@ -15,6 +15,7 @@ export const CONTESTS: readonly Contest[] = [
   coresContest,
   startContest,
   parseContest,
+  streamContest,
   bombContest,
   fillContest,
   framedContest,

@@ -79,7 +79,7 @@ async function statesWatch(measureMs: number): Promise<Watched> {
   return { cpuPercent, stdout };
 }
 
-/** Looks are due every 200 ms from start to start: the worst distance of two, less that. */
+/** Looks are due every 200 ms, each with the time at its end: the worst distance of two, less that. */
 function lag(lines: string): Figures {
   const times = lines
     .split("\n")
@@ -123,6 +123,7 @@ function atLoad(sockets: number, isLeaking = false): Contest["contestants"][stri
     needs: [
       { file: "watch", package: "procps" },
       { file: "bash", package: "bash" },
+      { file: "ss", package: "iproute2" },
     ],
     run: (load) => watch(Math.min(load, sockets), isLeaking),
   };
