@@ -4,7 +4,8 @@ import type { ServerEvent } from "../lib/protocol/json/events.ts";
 import { PROTOCOL_ERRORS } from "../lib/protocol/json/errors.ts";
 import { LIMITS, type Limits } from "../lib/protocol/json/limits.ts";
 import { metricsText } from "../lib/protocol/json/metrics.ts";
-import { createJsonServer, POLITE_REFUSALS } from "../lib/protocol/json/server.ts";
+import { POLITE_REFUSALS } from "../lib/protocol/json/listener.ts";
+import { createJsonServer } from "../lib/protocol/json/server.ts";
 
 /** Limit to what it bounds, and the flag of `server` that sets it. */
 const LIMIT_ROWS: { readonly [L in keyof Limits]: readonly [about: string, flag?: string] } = {

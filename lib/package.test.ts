@@ -28,13 +28,12 @@ describe("package", () => {
       if (built.endsWith(".js")) expect(existsSync(sourceOf(built)), name).toBe(true);
   });
 
-  it("depends on six packages at run time, no more", () => {
+  it("depends on five packages at run time, no more", () => {
     expect(Object.keys(manifest.dependencies)).toEqual([
       "chalk",
       "cli-table3",
       "cockatiel", // back-off and circuit breaker of the protocol's client; no dependencies of its own
       "execa",
-      "lightning-pool", // its pool of connections
       "yargs",
     ]);
   });

@@ -39,7 +39,6 @@ const OWNERS: Readonly<Record<string, readonly string[]>> = {
   yargs: ["cmd", "lib/cli"],
   execa: ["lib/kernel", "lib/lab", "lib/sockets/capture.ts", "lib/trace"],
   cockatiel: ["lib/protocol"],
-  "lightning-pool": ["lib/protocol"],
   chalk: ["lib/report"],
   "cli-table3": ["lib/report"],
 };

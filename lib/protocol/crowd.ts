@@ -170,8 +170,9 @@ export class Crowd {
     for (const member of this.#members) member.giveUp(silence("read", timeoutMs));
   }
 
-  /** Closes every connection. */
+  /** Closes every connection; what is not open yet never will be. */
   close(): void {
+    this.#hasGivenUp = true;
     this.#options.signal.removeEventListener("abort", this.#cutOff);
     for (const member of this.#members.splice(0)) member.close();
   }

@@ -11,6 +11,7 @@ export * from "./json/backoff.ts";
 export * from "./json/client.ts";
 export * from "./json/client-connection.ts";
 export * from "./json/client-errors.ts";
+export * from "./json/client-limits.ts";
 export * from "./json/connect.ts";
 export * from "./json/errors.ts";
 export * from "./json/frames.ts";

@@ -83,4 +83,17 @@ describe("a crowd", () => {
     expect(opened.failures).toEqual({});
     nobody.close();
   });
+
+  it("that is closed opens nothing more", async () => {
+    const { signal } = new AbortController();
+    const crowd = new Crowd({ ...where(), connections: 230, message, opening: 1, signal });
+    const opening = crowd.open();
+    await new Promise((resolve) => setImmediate(resolve));
+    crowd.close();
+    await opening;
+    crowd.close();
+    const open = (): Promise<number> =>
+      new Promise((resolve) => server.getConnections((_, count) => resolve(count)));
+    await expect.poll(open).toBe(0);
+  });
 });

@@ -7,6 +7,7 @@
 import { EventEmitter } from "node:events";
 import type { Socket } from "node:net";
 import { ClientError, RemoteError } from "./client-errors.ts";
+import { CONNECTION_LIMITS, type ConnectionLimits } from "./client-limits.ts";
 import { FrameDecoder } from "./frames.ts";
 import {
   ANSWERED_BY,
@@ -34,26 +35,6 @@ export type ConnectionEvents = {
   message: [Message];
   /** The end; without an error when it was ours. */
   close: [Error | undefined];
-};
-
-/** Limits of a connection. */
-export type ConnectionLimits = {
-  /** For an answer to come. */
-  readonly requestTimeoutMs: number;
-  /** Requests without an answer at a time. */
-  readonly maxInFlight: number;
-  /** No byte from the server for so long: a ping is sent; 0 for never. */
-  readonly heartbeatMs: number;
-  /** No byte for so long after it: the connection is given up. */
-  readonly heartbeatTimeoutMs: number;
-};
-
-/** What holds where nothing else was asked for. */
-export const CONNECTION_LIMITS: ConnectionLimits = {
-  requestTimeoutMs: 5_000,
-  maxInFlight: 10_000,
-  heartbeatMs: 30_000,
-  heartbeatTimeoutMs: 10_000,
 };
 
 /** A request before it has its id. */
@@ -97,6 +78,11 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
   /** When our end began; 0 before. */
   #leftMs = 0;
   #isClosed = false;
+  /** Resolves with the end, whatever listeners do. */
+  readonly #gone: Promise<void>;
+  #markGone = (): void => undefined;
+  /** Does the peer answer with ids? Then what has none is no answer. */
+  #peerHasIds = false;
   #error: Error | undefined;
   readonly #stopTicking: () => void;
 
@@ -106,11 +92,13 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
     this.#limits = usualUnless(CONNECTION_LIMITS, limits);
     this.#decoder = new FrameDecoder(packing.maxFrameBytes);
     this.#packing = packing;
+    this.#gone = new Promise((resolve) => (this.#markGone = resolve));
     this.#stopTicking = everyTick((now) => this.#look(now));
     socket
       .on("data", (chunk: Buffer) => this.#receive(chunk))
       .on("drain", () => this.#flush())
       .on("error", (error) => (this.#error ??= error))
+      .on("end", () => this.#waitForEnd())
       .on("close", () => this.#end());
   }
 
@@ -119,12 +107,13 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
     return this.#pending.size - this.#beats;
   }
 
-  /** Can it still be asked? */
+  /** Can it still be asked? Not when the server has said that it closes. */
   get isOpen(): boolean {
-    return !this.#isClosing && !this.#isClosed && this.socket.writable;
+    const { writable } = this.socket;
+    return !this.#isClosing && !this.#isClosed && writable && this.#error === undefined;
   }
 
-  /** From now on messages may be compressed. */
+  /** From now on messages may be compressed; after hello that goes without saying. */
   set packing(packing: Packing) {
     this.#packing = packing;
   }
@@ -190,10 +179,8 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
   /** Waits for the answers under way, then says good-bye. Resolves when the connection is gone. */
   async close(): Promise<void> {
     this.#isClosing = true;
-    if (this.#isClosed) return;
-    const isGone = new Promise<void>((resolve) => this.once("close", () => resolve()));
     this.#leaveWhenDone();
-    await isGone;
+    await this.#gone;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -231,7 +218,7 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
     else if (type === "broadcast_message") tell(() => this.emit("broadcast", message as never));
     else {
       const isLast = type === "error" && message["closes"] === true;
-      if (isLast) this.#error ??= new RemoteError(message as Partial<ErrorMessage>);
+      if (isLast) this.#takeLeave(message as Partial<ErrorMessage>);
       if (isLast && id === undefined) tell(() => this.emit("refused", message as never));
       else this.#settle(message);
     }
@@ -241,18 +228,22 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
     const key = this.#keyOf(message);
     const pending = key === undefined ? undefined : this.#pending.get(key);
     if (key === undefined || pending === undefined) {
-      // The answer to the request whose time was over, most likely.
-      if (message.id === undefined) tell(() => this.emit("message", message));
+      // One of our numbers, and nobody waits: the answer to a request whose time was over, most likely.
+      if (typeof message.id !== "number") tell(() => this.emit("message", message));
       return;
     }
     this.#pending.delete(key);
+    if (message.id !== undefined) this.#peerHasIds = true;
+    // What follows in the same chunk may be compressed already.
+    if (pending.type === "hello" && message["compression"] === "deflate")
+      this.#packing = { ...this.#packing, deflate: true };
     if (message.type === "error") pending.reject(new RemoteError(message as Partial<ErrorMessage>));
     else pending.resolve(message);
   }
 
   /** Peers without ids answer in order: an answer belongs to the oldest request of its kind, an error to the oldest of all. */
   #keyOf({ id, type }: Message): number | undefined {
-    if (typeof id === "number") return id;
+    if (id !== undefined || this.#peerHasIds) return typeof id === "number" ? id : undefined;
     for (const [key, pending] of this.#pending) {
       const answer = (ANSWERED_BY as Readonly<Record<string, string>>)[pending.type];
       if (type === "error" || answer === type || answer === undefined) return key;
@@ -261,6 +252,8 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
   }
 
   #pong({ timestamp, id }: Message): void {
+    // A peer that does not read gets no more of them: they would pile up.
+    if (this.socket.writableNeedDrain) return;
     this.send({
       type: "pong",
       ...(id === undefined ? {} : { id }),
@@ -280,9 +273,19 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
 
   #leaveWhenDone(): void {
     if (!this.#isClosing || this.inFlight > 0) return;
-    // From now on the peer is all that we wait for, be it to read what is left or to end: not for ever.
-    if (this.#leftMs === 0) this.#leftMs = performance.now();
+    this.#waitForEnd();
     if (this.#outbox === undefined && !this.socket.writableEnded) this.socket.end();
+  }
+
+  /** The server's last words: it answers nothing more, and is about to send its FIN. */
+  #takeLeave(message: Partial<ErrorMessage>): void {
+    this.#error ??= new RemoteError(message);
+    this.#waitForEnd();
+  }
+
+  /** From now on the peer is all that we wait for, be it to read what is left or to end: not for ever. */
+  #waitForEnd(): void {
+    if (this.#leftMs === 0) this.#leftMs = performance.now();
   }
 
   #look(now: number): void {
@@ -309,6 +312,7 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
     for (const { reject } of this.#pending.values())
       reject(error ?? new ClientError("CONNECTION_CLOSED"));
     this.#pending.clear();
+    this.#markGone();
     const wasOurs = this.#isClosing && error === undefined;
     const reason = wasOurs ? undefined : (error ?? new ClientError("CONNECTION_CLOSED"));
     tell(() => this.emit("close", reason));

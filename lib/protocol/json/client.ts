@@ -14,6 +14,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import {
   BrokenCircuitError,
   circuitBreaker,
+  CircuitState,
   ConsecutiveBreaker,
   handleWhen,
   type CircuitBreakerPolicy,
@@ -21,13 +22,13 @@ import {
 import { deadline } from "../deadline.ts";
 import { BACKOFF, backoffMs, type BackoffOptions } from "./backoff.ts";
 import {
-  CONNECTION_LIMITS,
   type ClientConnection,
   type ConnectionEvents,
   type Custom,
   type Outgoing,
 } from "./client-connection.ts";
 import { ClientError, RemoteError } from "./client-errors.ts";
+import { CONNECTION_LIMITS } from "./client-limits.ts";
 import { openConnection, type ConnectOptions } from "./connect.ts";
 import type { EchoResponse, Message, Pong, ResponseTo, ServerStats } from "./messages.ts";
 import { tell } from "./tell.ts";
@@ -106,7 +107,10 @@ export class JsonClient extends EventEmitter<ClientEvents> implements AsyncDispo
   async request(message: Custom, timeoutMs?: number): Promise<Message> {
     const limitMs =
       timeoutMs ?? this.#options.requestTimeoutMs ?? CONNECTION_LIMITS.requestTimeoutMs;
+    if (this.#isClosed) throw new ClientError("CLIENT_CLOSED");
     if (this.#breaker === undefined) return this.#ask(message, limitMs);
+    // The breaker itself would wait for the end of the one that it has let through, however long that takes.
+    if (this.#breaker.state === CircuitState.HalfOpen) throw new ClientError("CIRCUIT_OPEN");
     try {
       return await this.#breaker.execute(() => this.#ask(message, limitMs));
     } catch (error) {
@@ -138,8 +142,6 @@ export class JsonClient extends EventEmitter<ClientEvents> implements AsyncDispo
   /** Waits for answers under way, then ends. Requests from now on are rejected with CLIENT_CLOSED. */
   async close(): Promise<void> {
     this.#closed.abort();
-    // At once, so that nothing more is asked of it.
-    await this.#connection?.close();
     await this.#connecting?.catch(() => undefined);
     await this.#connection?.close();
   }
@@ -165,7 +167,10 @@ export class JsonClient extends EventEmitter<ClientEvents> implements AsyncDispo
   #ready(): Promise<ClientConnection> {
     if (this.#isClosed) return Promise.reject(new ClientError("CLIENT_CLOSED"));
     if (this.#connection?.isOpen === true) return Promise.resolve(this.#connection);
-    this.#connecting ??= this.#tryUntilConnected().finally(() => (this.#connecting = undefined));
+    // In a turn of its own: whoever is told of a try may ask for a connection, and there is to be one.
+    this.#connecting ??= Promise.resolve()
+      .then(() => this.#tryUntilConnected())
+      .finally(() => (this.#connecting = undefined));
     return this.#connecting;
   }
 

@@ -2,8 +2,9 @@
 import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls, type ConnectionOptions as TlsOptions } from "node:tls";
 import { deadline } from "../deadline.ts";
-import { ClientConnection, type ConnectionLimits } from "./client-connection.ts";
+import { ClientConnection } from "./client-connection.ts";
 import { ClientError } from "./client-errors.ts";
+import type { ConnectionLimits } from "./client-limits.ts";
 import { PLAIN } from "./messages.ts";
 
 /** Where to, and how. */
@@ -39,9 +40,7 @@ export async function openConnection(
     listen?.(connection);
     if (token !== undefined) await connection.request({ type: "auth", token }, leftMs());
     if (options.compression === true) {
-      const hello = { type: "hello", compression: ["deflate"] } as const;
-      const { compression } = await connection.request(hello, leftMs());
-      if (compression === "deflate") connection.packing = { ...plain, deflate: true };
+      await connection.request({ type: "hello", compression: ["deflate"] }, leftMs());
     }
     return connection;
   } catch (error) {

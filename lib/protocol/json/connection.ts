@@ -5,7 +5,7 @@
  * tells the peer to wait. Ten thousand of these are to cost little: no timers, no closures, one shared set of listeners.
  */
 import type { Socket } from "node:net";
-import { flushAwaiting, forget, nowMs, type Core } from "./core.ts";
+import { flushAwaiting, forget, nowMs, twoTurns, type Core } from "./core.ts";
 import { ProtocolError, type ProtocolErrorCode } from "./errors.ts";
 import { FrameDecoder, type Frame } from "./frames.ts";
 import type { Caller } from "./handlers.ts";
@@ -45,6 +45,7 @@ export class Connection implements Caller {
   #isBlocked = false;
   #isReading = true;
   #hasPeerEnded = false;
+  #hasHadLastLook = false;
   /** What has not been handed to the kernel yet. */
   #outbox: Outbox | undefined;
   #errorsInARow = 0;
@@ -105,14 +106,10 @@ export class Connection implements Caller {
     const reason = (this.#reason ??= "lost");
     this.#depart();
     count(core.tally.closed, reason);
-    core.onEvent?.({
-      event: "disconnect",
-      client: this.clientId,
-      reason,
-      ...(reason === "lost" && this.#errno !== undefined ? { errno: this.#errno } : {}),
-      duration_ms: nowMs() - this.#silence.openedMs,
-      ...this.#traffic,
-    });
+    const errno = reason === "lost" && this.#errno !== undefined ? { errno: this.#errno } : {};
+    const about = { client: this.clientId, reason, ...errno, ...this.#traffic };
+    const duration_ms = nowMs() - this.#silence.openedMs;
+    core.onEvent?.({ event: "disconnect", ...about, duration_ms });
     forget(core, this);
   }
 
@@ -141,9 +138,9 @@ export class Connection implements Caller {
     this.#adjustReading();
   }
 
-  /** Leaves as soon as the request in hand is answered. */
+  /** Leaves as soon as what has arrived is answered. */
   shutDown(): void {
-    if (!this.#isBusy) this.dismiss("SHUTTING_DOWN");
+    if (this.#isReady) this.dismiss("SHUTTING_DOWN");
   }
 
   /** Whatever depends on time: called for every connection, now and then. */
@@ -182,8 +179,15 @@ export class Connection implements Caller {
     flushAwaiting(this.#core);
     if (this.#isReady && this.#hasPeerEnded)
       this.#leave(this.#decoder.pendingBytes > 0 ? "cut" : "peer");
-    if (this.#isReady && this.#core.isClosing) this.dismiss("SHUTTING_DOWN");
+    if (this.#isReady && this.#core.isClosing) this.#leaveAfterLastLook();
     this.#adjustReading();
+  }
+
+  /** Who was not read from may have sent something long ago: it is looked for, once. */
+  #leaveAfterLastLook(): void {
+    if (this.#isReading || this.#hasHadLastLook) this.dismiss("SHUTTING_DOWN");
+    else void twoTurns().then(() => this.#work());
+    this.#hasHadLastLook = true;
   }
 
   get #isReady(): boolean {
@@ -195,8 +199,7 @@ export class Connection implements Caller {
     const shouldRead = this.#isReady || this.#reason !== undefined;
     if (shouldRead === this.#isReading) return;
     this.#isReading = shouldRead;
-    if (shouldRead) this.socket.resume();
-    else this.socket.pause();
+    this.socket[shouldRead ? "resume" : "pause"]();
   }
 
   #nextFrame(): Frame | undefined {
@@ -254,13 +257,13 @@ export class Connection implements Caller {
     const { tally, onEvent, limits } = this.#core;
     const { code, message, closes } = error;
     count(tally.errors, code);
-    onEvent?.({ event: "protocol_error", client: this.clientId, code, message });
     this.#send(JSON.stringify(errorMessage(error)));
+    // First we leave, and then we tell: whoever listens may have something to send to us.
     if (closes) this.#leave(code);
-    else if (code !== "RATE_LIMITED" && code !== "INTERNAL") {
-      this.#errorsInARow += 1;
-      if (this.#errorsInARow > limits.maxErrorsInARow) this.dismiss("TOO_MANY_ERRORS");
-    }
+    onEvent?.({ event: "protocol_error", client: this.clientId, code, message });
+    if (closes || code === "RATE_LIMITED" || code === "INTERNAL") return;
+    this.#errorsInARow += 1;
+    if (this.#errorsInARow > limits.maxErrorsInARow) this.dismiss("TOO_MANY_ERRORS");
   }
 
   #send(text: string): void {

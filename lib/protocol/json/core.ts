@@ -1,4 +1,5 @@
 /** core: what all connections of a server share. */
+import { setImmediate as turn } from "node:timers/promises";
 import type { TokenCheck } from "./auth.ts";
 import type { Connection } from "./connection.ts";
 import type { ServerEvent } from "./events.ts";
@@ -55,6 +56,12 @@ export function timestamps(): () => string {
     lastMs = now;
     return text;
   };
+}
+
+/** After it has been seen what the loop of events knew of already, and what it learns of when it looks next. */
+export async function twoTurns(): Promise<void> {
+  await turn();
+  await turn();
 }
 
 /** A connection is gone. */

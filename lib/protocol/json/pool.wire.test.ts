@@ -123,4 +123,67 @@ describe("a pool", () => {
     expect(await ping()).toBe("CLIENT_CLOSED");
     expect(pool.size).toBe(0);
   });
+
+  it("has no more connections than its limit while others are being ended", async () => {
+    let [alive, most] = [0, 0];
+    const parts = {
+      create: () => Promise.resolve((most = Math.max(most, (alive += 1)))),
+      destroy: async () => {
+        await new Promise((resolve) => setTimeout(resolve, 10));
+        alive -= 1;
+      },
+    };
+    await using pool = new ConnectionPool(parts, { min: 2, max: 2 });
+    const fails = () => pool.use(() => Promise.reject(new Error("work"))).catch(() => undefined);
+    await Promise.all(Array.from({ length: 23 }, fails));
+    expect({ most, created: pool.created }).toEqual({ most: 2, created: 23 });
+  });
+
+  it("makes nothing for those who wait no longer, and has room for others", async () => {
+    let tries = 0;
+    const create = (): Promise<object> => ((tries += 1), new Promise(() => undefined));
+    const parts = { create, destroy: () => undefined };
+    const limits = { max: 1, maxQueue: 2, acquireTimeoutMs: 50 };
+    const pool = new ConnectionPool(parts, limits);
+    const code = () =>
+      pool
+        .use(() => Promise.resolve("lent"))
+        .catch((error: unknown) => (error as { code: string }).code);
+    for (let round = 0; round < 2; round += 1)
+      expect(await Promise.all([code(), code(), code()])).toEqual(Array(3).fill("POOL_TIMEOUT"));
+    expect(tries).toBe(1);
+    await pool.close(0);
+  });
+
+  it("ends what is still lent when the time for that is over", async () => {
+    const { server, port } = await serve();
+    const pool = jsonPool({ port }, { max: 1 });
+    let finish = (): void => undefined;
+    const work = pool.use(() => new Promise<void>((resolve) => (finish = resolve)));
+    await until(
+      () => server.clients(),
+      (clients) => clients === 1,
+    );
+    await pool.close(50);
+    await until(
+      () => server.clients(),
+      (clients) => clients === 0,
+    );
+    finish();
+    await work;
+    expect(pool.size).toBe(0);
+  });
+
+  it("whose connections never come, or never go, is not waited for either", async () => {
+    const never = () => new Promise<never>(() => undefined);
+    const coming = new ConnectionPool({ create: never, destroy: () => undefined });
+    const refused = expect(coming.use(() => Promise.resolve())).rejects.toMatchObject({
+      code: "CLIENT_CLOSED",
+    });
+    await coming.close(50);
+    await refused;
+    const going = new ConnectionPool({ create: () => Promise.resolve({}), destroy: never });
+    await going.use(() => Promise.resolve());
+    await going.close(50);
+  });
 });

@@ -1,4 +1,5 @@
 /** requests: from a message to the text of its answer. Whatever goes wrong becomes a ProtocolError. */
+import { inspect } from "node:util";
 import type { Core } from "./core.ts";
 import { ProtocolError } from "./errors.ts";
 import { textOf, type Answer, type Caller } from "./handlers.ts";
@@ -96,7 +97,7 @@ function asProtocolError(
 ): ProtocolError {
   if (error instanceof ProtocolError)
     return new ProtocolError(error.code, error.message, error.id ?? id);
-  const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  const message = error instanceof Error ? (error.stack ?? error.message) : inspect(error);
   core.onEvent?.({ event: "handler_error", client: clientId, type, message });
   return new ProtocolError("INTERNAL", undefined, id);
 }

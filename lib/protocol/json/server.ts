@@ -5,16 +5,15 @@
  *     const { port } = await server.listen({ port: 9999 });
  *     await server.close({ drainMs: 5_000 });
  */
-import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
-import { setImmediate as turn } from "node:timers/promises";
-import { createServer as createTlsServer, type SecureContextOptions } from "node:tls";
+import type { AddressInfo, Socket } from "node:net";
 import { MAX_TIMER_MS } from "../pause-until.ts";
 import { tokenCheck } from "./auth.ts";
 import { Connection } from "./connection.ts";
-import { flushAwaiting, nowMs, timestamps, type Core } from "./core.ts";
+import { flushAwaiting, nowMs, timestamps, twoTurns, type Core } from "./core.ts";
 import type { ServerEvent } from "./events.ts";
 import { handlerTable, textOf, type Answer, type Caller, type Handler } from "./handlers.ts";
 import { limitsOf, sweepIntervalMs, type Limits } from "./limits.ts";
+import { newListener, type Listener, type ListenOptions, type TlsIdentity } from "./listener.ts";
 import { encodeText, PLAIN, type Packing } from "./messages.ts";
 import { newTally, type Tally } from "./tally.ts";
 import { tell } from "./tell.ts";
@@ -28,20 +27,14 @@ export type JsonServerOptions = Partial<Limits> & {
   /** Nothing but hello and auth before a client has sent this token; not empty. */
   readonly authToken?: string;
   /** Key and certificate in PEM; with `ca` clients need a certificate, too, signed by one of these. */
-  readonly tls?: Pick<SecureContextOptions, "key" | "cert" | "ca">;
+  readonly tls?: TlsIdentity;
   /** May clients ask for compression? Yes unless told otherwise. */
   readonly isCompressing?: boolean;
   /** Told of everything that belongs in a log. */
   readonly onEvent?: (event: ServerEvent) => void;
 };
 
-/** Where to listen. */
-export type ListenOptions = {
-  readonly port: number;
-  /** 127.0.0.1 unless told otherwise. */
-  readonly host?: string;
-  readonly backlog?: number;
-};
+export type { ListenOptions };
 
 /** How an end went. */
 export type Closing = {
@@ -73,31 +66,21 @@ export type JsonServer = {
 const OWNER = Symbol("connection");
 type OwnedSocket = Socket & { [OWNER]: Connection };
 
-/** Beyond the limit, so many are refused politely at a time; the others are dropped. */
-export const POLITE_REFUSALS = 100;
-
 /** Makes a server. Throws what node:tls throws about a bad key or certificate, and TypeError for an empty token. */
 export function createJsonServer(options: JsonServerOptions = {}): JsonServer {
   if (options.authToken === "") throw new TypeError("authToken: expected a token, got nothing");
   const core = newCore(options);
-  const server = watched(listener(core, options.tls), core);
+  const listener = newListener(core, options.tls, (socket) => accept(core, socket));
   let sweeper: NodeJS.Timeout | undefined;
   let closing: Promise<Closing> | undefined;
-  const refuseIfClosed = (): void => {
-    if (closing === undefined) return;
-    server.close();
-    throw closedError();
-  };
   return {
     tally: core.tally,
     requests: () => new Map([...core.rows].map(([type, { count }]) => [type, count])),
     clients: () => core.clients,
     uptimeMs: () => performance.now() - core.startedMs,
     listen: async (where) => {
-      refuseIfClosed();
-      const address = await listening(server, where, core.onEvent);
-      refuseIfClosed();
-      sweeper = startSweeping(core);
+      const address = await listener.listen(where);
+      sweeper ??= startSweeping(core);
       return address;
     },
     broadcast: (message) => {
@@ -106,7 +89,7 @@ export function createJsonServer(options: JsonServerOptions = {}): JsonServer {
       return count;
     },
     close: ({ drainMs = 5_000 } = {}) =>
-      (closing ??= close(core, server, drainMs).finally(() => clearInterval(sweeper))),
+      (closing ??= close(core, listener, drainMs).finally(() => clearInterval(sweeper))),
   };
 }
 
@@ -148,39 +131,6 @@ function newCore(options: JsonServerOptions): Core {
   };
   core.rows = handlerTable(host, options.handlers ?? {});
   return core;
-}
-
-function listener(core: Core, tls: JsonServerOptions["tls"]): Server {
-  const onSocket = (socket: Socket): void => accept(core, socket);
-  // noDelay: an answer goes out at once; what belongs together is one write anyway.
-  const options = { allowHalfOpen: true, noDelay: true };
-  if (tls === undefined) return createServer(options, onSocket);
-  const server = createTlsServer(
-    {
-      ...options,
-      ...tls,
-      requestCert: tls.ca !== undefined,
-      rejectUnauthorized: true,
-      handshakeTimeout: core.limits.handshakeTimeoutMs,
-    },
-    onSocket,
-  );
-  return server.on("tlsClientError", (error, socket) => {
-    core.tally.tlsFailed += 1;
-    const client = `${socket.remoteAddress ?? "?"}:${socket.remotePort ?? "?"}`;
-    core.onEvent?.({ event: "tls_error", client, message: error.message });
-    socket.destroy();
-  });
-}
-
-/** What is beyond the politely refused is closed before it costs anything, TLS handshakes under way included. */
-function watched(server: Server, { limits, tally, onEvent }: Core): Server {
-  server.maxConnections = limits.maxConnections + POLITE_REFUSALS;
-  return server.on("drop", (peer) => {
-    tally.droppedAtOnce += 1;
-    const client = `${peer?.remoteAddress ?? "?"}:${peer?.remotePort ?? "?"}`;
-    onEvent?.({ event: "dropped", client });
-  });
 }
 
 function accept(core: Core, socket: Socket): void {
@@ -239,29 +189,6 @@ function broadcast(core: Core, message: Answer, caller?: Caller): number {
   return recipients;
 }
 
-function listening(
-  server: Server,
-  where: ListenOptions,
-  onEvent: Core["onEvent"],
-): Promise<AddressInfo> {
-  return new Promise((resolve, reject) => {
-    server.once("error", reject).once("close", () => reject(closedError()));
-    server.listen({ ...where, host: where.host ?? "127.0.0.1" }, () => {
-      server.off("error", reject);
-      // What goes wrong while accepting is news, where there is any, and not a reason to end.
-      server.on("error", ({ code, message }: NodeJS.ErrnoException) =>
-        onEvent?.({ event: "accept_error", errno: code ?? message }),
-      );
-      resolve(server.address() as AddressInfo);
-    });
-  });
-}
-
-function closedError(): Error {
-  const message = "this server has been closed: createJsonServer() makes another one";
-  return Object.assign(new Error(message), { code: "SERVER_CLOSED" });
-}
-
 /** One timer for all connections. */
 function startSweeping(core: Core): NodeJS.Timeout {
   const intervalMs = sweepIntervalMs(core.limits);
@@ -276,21 +203,21 @@ function startSweeping(core: Core): NodeJS.Timeout {
   }, intervalMs);
 }
 
-async function close(core: Core, server: Server, drainMs: number): Promise<Closing> {
+async function close(core: Core, listener: Listener, drainMs: number): Promise<Closing> {
   const { connections } = core;
+  await listener.close();
   // Who has been told to leave already is not one of them.
   const clients = [...connections].filter(({ isClient }) => isClient);
   core.onEvent?.({ event: "shutdown", clients: clients.length });
-  server.close();
   // What has arrived before this instant is read, and answered.
-  await turn();
-  await turn();
+  await twoTurns();
   core.isClosing = true;
   for (const connection of connections) connection.shutDown();
   await emptied(core, drainMs);
   const cutOff = clients.filter((client) => connections.has(client)).length;
   core.isClosed = true;
   for (const { socket } of connections) socket.destroy();
+  listener.cutOff();
   await emptied(core, 1_000);
   return { clients: clients.length, cutOff };
 }

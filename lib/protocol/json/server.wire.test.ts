@@ -782,6 +782,80 @@ describe("the end of a server", () => {
     expect(await closing).toEqual({ clients: 2, cutOff: 0 });
   });
 
+  it("comes after the answers to what arrived while it did not read", async () => {
+    const { server, join } = await serve({ handlers: { slow } });
+    const peer = await join();
+    peer.send(framed({ type: "slow", id: 1 }));
+    await until(
+      () => server.tally.messages,
+      (messages) => messages === 1,
+    );
+    // The handler is at work: this stays in the kernel.
+    peer.send(framed({ type: "ping", id: 2 }));
+    const closing = server.close();
+    expect(await peer.rest()).toMatchObject([
+      { type: "slow_done", id: 1 },
+      { type: "pong", id: 2 },
+      { code: "SHUTTING_DOWN" },
+    ]);
+    expect(await closing).toEqual({ clients: 1, cutOff: 0 });
+  });
+
+  it("comes after the answers to all that a client has sent who reads them late", async () => {
+    const large = () => ({ type: "large", content: "x".repeat(2 ** 22) });
+    const limits = { maxFrameBytes: 2 ** 23, maxQueuedBytes: 2 ** 25 };
+    const { server, join } = await serve({ ...limits, handlers: { large } });
+    const peer = await join();
+    peer.socket.pause();
+    // Read in one piece; at the first answers the server stops, for nobody takes them.
+    peer.send(Buffer.concat(Array.from({ length: 23 }, () => framed({ type: "large" }))));
+    await until(
+      () => server.tally.messages,
+      (messages) => messages > 0,
+    );
+    const closing = server.close();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(server.tally.messages).toBeLessThan(23);
+    peer.socket.resume();
+    const types = (await peer.rest()).map(({ type }) => type);
+    expect(types).toEqual([...Array<string>(23).fill("large"), "error"]);
+    expect(await closing).toEqual({ clients: 1, cutOff: 0 });
+  });
+
+  it("lets in who has come already, and answers what that one has sent", async () => {
+    const { server, port } = await serve();
+    // In one turn: the handshake is the kernel's, and nobody has called accept() yet.
+    const peer = connect({ host: "127.0.0.1", port });
+    let heard = "";
+    peer.on("data", (chunk: Buffer) => (heard += chunk.toString()));
+    peer.write(framed({ type: "ping" }));
+    await new Promise<void>((resolve) => process.nextTick(resolve));
+    await server.close();
+    await until(
+      () => heard,
+      (text) => text.includes("SHUTTING_DOWN"),
+    );
+    expect(heard).toContain('"pong"');
+    peer.destroy();
+  });
+
+  it("may be asked for by whoever is told of it", async () => {
+    const told: string[] = [];
+    const server: JsonServer = createJsonServer({
+      onEvent: ({ event }) => {
+        told.push(event);
+        if (event === "shutdown") void server.close();
+      },
+    });
+    await Promise.all(
+      [server.listen({ port: 0 }), server.listen({ port: 0 })].map((one) =>
+        one.catch(() => undefined),
+      ),
+    );
+    await server.close();
+    expect(told).toEqual(["shutdown"]);
+  });
+
   it("is for good: to listen again takes another server", async () => {
     const server = createJsonServer();
     const closed = { code: "SERVER_CLOSED" };
