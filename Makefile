@@ -57,7 +57,7 @@ client: $(BUILT) ## Connect, send, check the echo (HOST, PORT, CONNECTIONS, ARGS
 	@$(call RUN,client,)
 
 .PHONY: bomb
-bomb: $(BUILT) ## Open and close connections until something gives (HOST, PORT, ARGS)
+bomb: $(BUILT) ## Connect and close until something gives (HOST, PORT, ARGS)
 	@$(call RUN,bomb,)
 
 .PHONY: multiplex
@@ -94,7 +94,7 @@ test: $(BUILT) ## Run all tests
 	$(BIN)/vitest run $(ARGS)
 
 .PHONY: fuzz
-fuzz: $(BUILT) ## A million malformed inputs at a live server (FUZZ_INPUTS, FUZZ_SEED)
+fuzz: $(BUILT) ## A million malformed inputs at a server (FUZZ_INPUTS, FUZZ_SEED)
 	FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} $(BIN)/vitest run cmd/fuzz.test.ts
 
 .PHONY: test-matrix
@@ -140,7 +140,7 @@ bench: $(BUILT) ## Measure, side by side with other programs (ARGS)
 	@$(NODE) dist/bench/main.js $(ARGS) $(UNLESS_CTRL_C)
 
 .PHONY: bench-record
-bench-record: $(BUILT) ## Measure everything and keep it for docs/benchmarks.md (about 15 minutes)
+bench-record: $(BUILT) ## Measure everything for docs/benchmarks.md (about 15 minutes)
 	node dist/bench/main.js --growth --json > dist/benchmarks.json || [ $$? -eq 1 ]
 	$(BIN)/prettier --stdin-filepath docs/benchmarks.json < dist/benchmarks.json > docs/benchmarks.json
 	node dist/docs/generate.js

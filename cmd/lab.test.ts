@@ -106,7 +106,7 @@ describe("lab list and explain", () => {
   });
 
   it.each([
-    [["run", "no-such-lab"], 'there is no lab "no-such-lab"; there are: '],
+    [["run", "no-such-lab"], 'there is no lab "no-such-lab", and no symptom of one; lab list'],
     [["run", "EADDRINUSE"], "but it is a symptom in: inherited-listener, "],
     [["run"], "needs names of labs"],
     [["run", "--all", "ulimit"], "--all runs every lab: it takes no names"],

@@ -430,7 +430,7 @@ describe.skipIf(isMissing)("trace", () => {
       writeFileSync(join(folder, "env"), `#!/bin/sh\nkill -${by} $$\n`, { mode: 0o755 });
       const env = { PATH: `${folder}:${process.env["PATH"] ?? ""}` };
       const { code, stderr } = await run("trace", ["--pid", `${process.pid}`], { env });
-      return [code, stderr.split("\n")[1]];
+      return [code, stderr.split("\n")[2]];
     };
     expect(await ended("INT")).toEqual([130, ""]);
     expect(await ended("KILL")).toEqual([

@@ -67,7 +67,10 @@ const timeline = command({
   ],
   run: async (values, io, argv) => {
     const order = await orderOf(values, argv);
-    if (!values.json) io.err(`trace: ${aboutOf(order)} Ctrl-C to stop.`);
+    if (!values.json) {
+      const { wrapped } = await import("../lib/report/format.ts");
+      io.err(`${wrapped(aboutOf(order), "trace: ")}\n       Ctrl-C to stop.`);
+    }
     const [{ record }, { prepareFolder }] = await Promise.all([
       import("../lib/trace/record.ts"),
       import("../lib/trace/save.ts"),

@@ -43,6 +43,7 @@ export const EXPLAINED: ReadonlyMap<string, string> = new Map([
   ['"nf_conntrack: table full, dropping packet" in dmesg', "conntrack-full"],
   ["ETIMEDOUT from connect() while all that is connected goes on", "conntrack-full"],
   ['"TCP: out of memory" in dmesg', "tcp-mem"],
+  ["TcpExtTCPAbortOnMemory rises", "tcp-mem"],
   ['"file-max limit ... reached" in dmesg', "enfile"],
   ["ENFILE from socket() or accept()", "enfile"],
   [

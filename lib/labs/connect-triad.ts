@@ -200,7 +200,7 @@ export default defineLab({
       ["ss -tanpo state syn-sent", "connects that got no answer, with timer and number of retries"],
       [
         "nstat -az TcpExtTCPSynRetrans TcpExtTCPAbortOnTimeout TcpAttemptFails",
-        "SYNs repeated, given up, refused",
+        "SYNs repeated; attempts given up; attempts given up or refused",
       ],
       [
         "tcpdump -ni any 'tcp port PORT or icmp'",
@@ -216,6 +216,7 @@ export default defineLab({
       "EHOSTUNREACH from connect()",
       "many SYN_SENT on the client's side",
       "TcpExtTCPSynRetrans rises",
+      "TcpAttemptFails rises",
     ],
     fix: [
       "A connect timeout of your own, well below two minutes: in Node destroy() on 'timeout', or AbortSignal.timeout().",

@@ -281,6 +281,7 @@ export default defineLab({
       "EMFILE from accept()",
       "FIN_WAIT2 on the client's side",
       "connections that end at once, without an answer",
+      "TcpPassiveOpens rises faster than the program's own count",
       '"upstream prematurely closed connection" in nginx\'s log',
     ],
     fix: [

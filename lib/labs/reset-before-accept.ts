@@ -248,7 +248,10 @@ export default defineLab({
         "strace -f -e trace=accept4,getpeername,read -p PID",
         "accept4() = 23, getpeername() = -1 ENOTCONN, read() = -1 ECONNRESET",
       ],
-      ["nstat -az TcpEstabResets", "connections that ended with a RST, seen from here"],
+      [
+        "nstat -az TcpEstabResets",
+        "ends of connections here that went from ESTABLISHED to CLOSE at once: by a RST",
+      ],
     ],
     symptoms: [
       "ECONNRESET from the first read()",

@@ -255,7 +255,10 @@ export default defineLab({
         "nstat -az TcpExtTCPAbortOnData TcpOutRsts",
         "closes with SO_LINGER 0 here, and RSTs in all",
       ],
-      ["nstat -az TcpEstabResets", "connections that ended by RST, on either side"],
+      [
+        "nstat -az TcpEstabResets",
+        "ends of connections that went from ESTABLISHED or CLOSE_WAIT to CLOSE at once: by RST, or by a time-out",
+      ],
       ["ss -tn state established '( dport = :PORT )'", "Send-Q: what a reset now would lose"],
       ["strace -f -e trace=setsockopt -p PID", "SO_LINGER, {l_onoff=1, l_linger=0}"],
     ],
@@ -263,6 +266,8 @@ export default defineLab({
       "ECONNRESET from read()",
       "the end of an answer is missing",
       "TcpExtTCPAbortOnData rises",
+      "TcpEstabResets rises",
+      "TcpOutRsts rises",
     ],
     fix: [
       "Close with end() and let the kernel finish; TIME_WAIT is 60 s of one port, not a leak.",

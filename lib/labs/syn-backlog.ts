@@ -264,6 +264,7 @@ export default defineLab({
       "SYN_RECV at a constant number",
       "TcpExtListenDrops without TcpExtListenOverflows",
       "TcpExtTCPReqQFullDoCookies rises",
+      "TcpExtSyncookiesSent rises",
       '"Possible SYN flooding on port" in dmesg',
     ],
     fix: [

@@ -69,7 +69,7 @@ describe("server report", () => {
 
   it("says at most where other listeners share the counter", () => {
     expect(exhaustionReport({ ...status, otherListeners: 2 })).toContain("at most 196");
-    expect(statusLine({ ...status, otherListeners: 2 })).toContain("shed at most 196  ");
+    expect(statusLine({ ...status, otherListeners: 2 })).toContain("shed <= 196  ");
     const one = exhaustionReport({ ...status, otherListeners: 1 });
     expect(one).toContain("for 1 other listener(s) in this network namespace");
   });

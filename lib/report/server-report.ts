@@ -9,7 +9,7 @@ export function statusLine(status: ServerStatus): string {
   return [
     address,
     `accepted ${accepted}`,
-    shed > 0 ? `shed ${shedCount(status)}` : `open ${open}`,
+    shed > 0 ? `shed ${status.otherListeners > 0 ? "<= " : ""}${shed}` : `open ${open}`,
     `CLOSE_WAIT ${closeWait}`,
     `descriptors ${descriptors.open}/${descriptors.limit}`,
     ...(queued > 0 ? [`queued ${queued}`] : []),
