@@ -1,4 +1,5 @@
-import { closeSync, openSync } from "node:fs";
+import { closeSync, openSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import {
   descriptorLimit,
@@ -76,6 +77,19 @@ describe("openProcFile", () => {
     expect(file.read()).toMatch(new RegExp(`^${process.pid} `));
     expect(file.read()).toMatch(new RegExp(`^${process.pid} `));
     expect(openDescriptors()).toBe(before);
+    file.close();
+  });
+
+  it("hands on a long file in pieces of whole lines, as often as it is asked to", async () => {
+    const path = join(import.meta.dirname, "../../package-lock.json");
+    const file = openProcFile(path);
+    for (const round of [1, 2]) {
+      const pieces: string[] = [];
+      for await (const piece of file.pieces()) pieces.push(piece);
+      expect(pieces.length).toBeGreaterThan(1);
+      expect(pieces.every((piece) => piece.endsWith("\n") && piece.length <= 131_072)).toBe(true);
+      expect(pieces.join(""), `round ${round}`).toBe(readFileSync(path, "latin1"));
+    }
     file.close();
   });
 });

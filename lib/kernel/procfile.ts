@@ -11,8 +11,11 @@ import { promisify } from "node:util";
 export type ProcFile = {
   /** Blocks meanwhile: for files of a few lines. */
   readonly read: () => string;
-  /** Does not block: the kernel takes its time over a long socket table. One at a time. */
-  readonly readLater: () => Promise<string>;
+  /**
+   * Whole lines, some 64 KiB at a time: does not block, for the kernel takes its time over a long table, and leaves no long text
+   * behind, which would stay until a collection that an idle program does not need. One reader at a time.
+   */
+  readonly pieces: () => AsyncIterable<string>;
   readonly close: () => void;
 };
 
@@ -39,14 +42,23 @@ export function openProcFile(path: string): ProcFile {
         length += got;
       }
     },
-    readLater: async () => {
-      for (let length = 0; ;) {
-        grow(length);
-        const { bytesRead } = await readAsync(descriptor, buffer, length, CHUNK_BYTES, length);
-        if (bytesRead === 0) return buffer.toString("latin1", 0, length);
-        length += bytesRead;
-      }
-    },
+    pieces: () => piecesOf(descriptor),
     close: () => closeSync(descriptor),
   };
+}
+
+async function* piecesOf(descriptor: number): AsyncGenerator<string> {
+  const buffer = Buffer.allocUnsafe(2 * CHUNK_BYTES);
+  // Of what has been read up to `position`, `length` bytes have not been handed on yet.
+  for (let position = 0, length = 0; ;) {
+    const { bytesRead } = await readAsync(descriptor, buffer, length, CHUNK_BYTES, position);
+    position += bytesRead;
+    length += bytesRead;
+    if (bytesRead > 0 && length < CHUNK_BYTES) continue;
+    const end = bytesRead === 0 ? length : buffer.subarray(0, length).lastIndexOf("\n") + 1;
+    if (end > 0) yield buffer.toString("latin1", 0, end);
+    if (bytesRead === 0) return;
+    buffer.copyWithin(0, end, length);
+    length -= end;
+  }
 }

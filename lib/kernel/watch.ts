@@ -23,8 +23,8 @@ export type ProcessWatch = {
   readonly descriptors: () => DescriptorUse;
   /** Handshakes completed by listeners of this network namespace since the watch began: TcpPassiveOpens. */
   readonly passiveOpens: () => number;
-  /** The present text of /proc/net/tcp, and of /proc/net/tcp6 after it where the kernel has IPv6. */
-  readonly socketTables: () => Promise<readonly string[]>;
+  /** The present rows of /proc/net/tcp, and of /proc/net/tcp6 after them where the kernel has IPv6: whole lines, headers included. */
+  readonly socketTables: () => AsyncIterable<string>;
   readonly close: () => void;
 };
 
@@ -38,7 +38,9 @@ export function openProcessWatch(): ProcessWatch {
   return {
     descriptors: () => descriptorUse(parseLimit(limits.read(), "Max open files")),
     passiveOpens: () => passiveOpens() - before,
-    socketTables: () => Promise.all(tables.map((table) => table.readLater())),
+    socketTables: async function* () {
+      for (const table of tables) yield* table.pieces();
+    },
     close: () => [limits, snmp, ...tables].forEach((file) => file.close()),
   };
 }

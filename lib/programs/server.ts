@@ -7,7 +7,7 @@ import {
   type EchoServer,
   type EchoServerOptions,
 } from "../protocol/echo-server.ts";
-import { procListenerView } from "../sockets/listener.ts";
+import { ProcListenerTally } from "../sockets/listener.ts";
 import { keepYoungGenerationSmall } from "./heap.ts";
 import { listenTrouble } from "./listen-trouble.ts";
 
@@ -100,9 +100,10 @@ async function look(
   { counts }: EchoServer,
   { address, port }: AddressInfo,
 ): Promise<Omit<ServerStatus, "wasExhausted" | "shed">> {
-  const tables = await watch.socketTables();
+  const tally = new ProcListenerTally(new Set([port]));
+  for await (const rows of watch.socketTables()) tally.add(rows);
   // From here on nothing is awaited: what the program and the kernel say belongs to the same instant.
-  const view = procListenerView(tables, new Set([port]));
+  const view = tally.view();
   const { open, limit, isExhausted } = watch.descriptors();
   return {
     address: `${address}:${port}`,

@@ -1,6 +1,11 @@
 import { describe, expect, it } from "vitest";
 import fc from "fast-check";
-import { listenerView, procListenerView, procListeningPorts } from "./listener.ts";
+import {
+  listenerView,
+  ProcListenerTally,
+  procListenerView,
+  procListeningPorts,
+} from "./listener.ts";
 import { parseProcNet } from "./proc-net.ts";
 import { parseSs } from "./ss.ts";
 import { takenPorts } from "./taken-ports.ts";
@@ -61,6 +66,20 @@ describe("procListenerView", () => {
         expect(procListenerView([text], ports)).toEqual(
           listenerView(parseProcNet(text).records, ports),
         );
+      }),
+    );
+  });
+
+  it("sees the same when a table comes in pieces, wherever between two lines it is cut", () => {
+    fc.assert(
+      fc.property(table, table, fc.nat(99), (tcp, tcp6, cut) => {
+        const ports = new Set([8080, 65_535]);
+        const tally = new ProcListenerTally(ports);
+        const lines = tcp.split(/(?<=\n)/);
+        tally.add(lines.slice(0, cut).join(""));
+        tally.add(lines.slice(cut).join(""));
+        tally.add(tcp6);
+        expect(tally.view()).toEqual(procListenerView([tcp, tcp6], ports));
       }),
     );
   });

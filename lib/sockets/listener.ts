@@ -48,17 +48,36 @@ export function procListenerView(
   ports: ReadonlySet<number>,
   others: Others = "apart",
 ): ListenerView {
-  const [server, clients] = [emptyCounts(), emptyCounts()];
-  const view = { ports, others, server, clients, queued: 0, otherListeners: 0 };
-  for (const text of tables)
-    for (
-      let start = text.indexOf("\n") + 1;
-      start > 0 && start < text.length;
-      start = text.indexOf("\n", start) + 1
-    )
-      addRow(view, text, start);
-  return { server, clients, queued: view.queued, otherListeners: view.otherListeners };
+  const tally = new ProcListenerTally(ports, others);
+  for (const text of tables) tally.add(text);
+  return tally.view();
 }
+
+/** The same again, piece by piece: for tables that are read while something else goes on. */
+export class ProcListenerTally {
+  readonly #seen: Counting;
+
+  constructor(ports: ReadonlySet<number>, others: Others = "apart") {
+    const [server, clients] = [emptyCounts(), emptyCounts()];
+    this.#seen = { ports, others, server, clients, queued: 0, otherListeners: 0 };
+  }
+
+  /** Counts the rows of a table, or of a piece of one that begins and ends with a line. */
+  add(text: string): void {
+    let start = text.startsWith(HEADER) ? text.indexOf("\n") + 1 : 0;
+    while (start < text.length) {
+      addRow(this.#seen, text, start);
+      start = text.indexOf("\n", start) + 1 || text.length;
+    }
+  }
+
+  view(): ListenerView {
+    const { server, clients, queued, otherListeners } = this.#seen;
+    return { server, clients, queued, otherListeners };
+  }
+}
+
+const HEADER = "  sl ";
 
 type End = Pick<SocketRecord["local"], "address" | "port">;
 
