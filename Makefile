@@ -142,7 +142,7 @@ bench: $(BUILT) ## Measure, side by side with other programs (ARGS)
 .PHONY: bench-record
 bench-record: $(BUILT) ## Measure everything for docs/benchmarks.md (about 15 minutes)
 	node dist/bench/main.js --growth --json > dist/benchmarks.json || [ $$? -eq 1 ]
-	$(BIN)/prettier --stdin-filepath docs/benchmarks.json < dist/benchmarks.json > docs/benchmarks.json
+	$(BIN)/prettier --parser json < dist/benchmarks.json > docs/benchmarks/$$(date -u +%F).json
 	node dist/docs/generate.js
 
 .PHONY: clean

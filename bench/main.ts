@@ -7,15 +7,15 @@
  * CAVEAT  figures of a machine that does something else meanwhile say little; ratios say a little more
  * SEE     docs/benchmarks.md
  */
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { cpus, release, tmpdir, totalmem } from "node:os";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { flag, integer, optional, toggle, words } from "../lib/cli/flags.ts";
 import { command, main, UsageError } from "../lib/cli/main.ts";
 import type { Io } from "../lib/cli/io.ts";
 import type { Contest } from "./lib/contest.ts";
 import type { Effort, Measured, MeasuredGrowth } from "./lib/measure.ts";
-import { isResult, type BenchResult } from "./lib/result.ts";
+import { resultsIn, type BenchResult } from "./lib/result.ts";
 
 const flags = {
   only: flag(names, [], {
@@ -32,8 +32,9 @@ const flags = {
   quick: toggle({ about: "Everything small and once, to see that it works; judges nothing" }),
   against: optional(words, {
     about:
-      "Compare the ratios with those of an earlier --json; ends with 1 when one is not within 15 %",
-    metavar: "FILE",
+      "Compare the ratios with those of an earlier --json, of several in a folder with the one of the most similar machine; " +
+      "ends with 1 when one is not within 15 %",
+    metavar: "PATH",
   }),
   list: toggle({ about: "List the contests" }),
   json: toggle({ about: "Print JSON" }),
@@ -55,7 +56,7 @@ await main(
       ["make bench ARGS=--quick", "does it work?"],
       ['make bench ARGS="--only bomb,fill"', "two of them"],
       ['make bench ARGS="--growth --json"', "with growth, as data"],
-      ['make bench ARGS="--against docs/benchmarks.json"', "does it hold on another day?"],
+      ['make bench ARGS="--against docs/benchmarks"', "does it hold on another day?"],
     ],
     run: async (values, io) => {
       const { CONTESTS } = await import("./rows/index.ts");
@@ -64,7 +65,7 @@ await main(
         return 0;
       }
       const chosen = choose(CONTESTS, values);
-      const earlier = earlierRun(values.against, values.quick, chosen);
+      const earlier = earlierRuns(values.against, values.quick, chosen);
       const result = await bench(chosen, {
         isQuick: values.quick,
         runs: values.runs,
@@ -76,14 +77,11 @@ await main(
         throw error;
       });
       if (result === undefined) return 130;
-      const { compareRatios } = await import("./lib/against.ts");
+      const { compareWithNearest } = await import("./lib/against.ts");
       return show(
-        earlier === undefined
+        earlier.length === 0
           ? result
-          : {
-              ...result,
-              against: { date: earlier.date, ratios: compareRatios(result.lines, earlier.lines) },
-            },
+          : { ...result, against: compareWithNearest(result.lines, earlier) },
         values,
         io,
       );
@@ -117,30 +115,29 @@ async function show(
   return isAsWanted ? 0 : 1;
 }
 
-function earlierRun(
+/** Whatever is wrong with them should be known before a quarter of an hour has gone by. */
+function earlierRuns(
   against: string | undefined,
   isQuick: boolean,
   contests: readonly Contest[],
-): BenchResult | undefined {
-  if (against === undefined) return undefined;
+): readonly BenchResult[] {
+  if (against === undefined) return [];
   if (isQuick) throw new UsageError("--against compares whole loads, and --quick has small ones");
-  const earlier = resultIn(against);
   const chosen = new Set(contests.map(({ name }) => name));
-  if (!earlier.lines.some(({ contest, ratio }) => ratio !== undefined && chosen.has(contest)))
+  const runs = readable(against).filter(({ lines }) =>
+    lines.some(({ contest, ratio }) => ratio !== undefined && chosen.has(contest)),
+  );
+  if (runs.length === 0)
     throw new UsageError(`--against: ${against} has no ratio of what is to be measured`);
-  return earlier;
+  return runs;
 }
 
-/** Reads what --json has printed. Whatever is wrong with it should be known before a quarter of an hour has gone by. */
-function resultIn(file: string): BenchResult {
-  let result: unknown;
+function readable(path: string): readonly BenchResult[] {
   try {
-    result = JSON.parse(readFileSync(file, "utf8"));
+    return resultsIn(path);
   } catch (error) {
-    throw new UsageError(`--against: cannot read ${file}: ${(error as Error).message}`);
+    throw new UsageError(`--against: cannot read ${path}: ${(error as Error).message}`);
   }
-  if (isResult(result)) return result;
-  throw new UsageError(`--against: ${file} is not what bench --json prints`);
 }
 
 function choose(
@@ -159,6 +156,7 @@ function choose(
 async function bench(contests: readonly Contest[], effort: Effort): Promise<BenchResult> {
   const { measure } = await import("./lib/measure.ts");
   const { COMPILER, compilePeers } = await import("./lib/peer.ts");
+  const { thisMachine } = await import("./lib/machine.ts");
   const { missingTools, versionsOf } = await import("./lib/tools.ts");
   const folder = mkdtempSync(join(tmpdir(), "bench-"));
   // What a run writes goes with the folder, also when the run is cut short.
@@ -180,23 +178,11 @@ async function bench(contests: readonly Contest[], effort: Effort): Promise<Benc
     return {
       version: 1,
       date: new Date().toISOString(),
-      machine: { ...machine(), packages },
+      machine: { ...thisMachine(), packages },
       lines,
       growth,
     };
   } finally {
     rmSync(folder, { recursive: true });
   }
-}
-
-function machine(): Omit<BenchResult["machine"], "packages"> {
-  return {
-    kernel: release()
-      .split(/[^\d.]/, 1)
-      .join(""),
-    node: process.version,
-    cpus: cpus().length,
-    model: cpus()[0]?.model ?? "unknown",
-    memoryBytes: totalmem(),
-  };
 }

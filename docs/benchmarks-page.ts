@@ -1,15 +1,24 @@
-/** benchmarks-page: the tables of docs/benchmarks.md, from what a run of `make bench-record` has left in docs/benchmarks.json. */
-import { readFileSync } from "node:fs";
+/** benchmarks-page: the tables of docs/benchmarks.md, from what runs of `make bench-record` have left in docs/benchmarks. */
 import { join } from "node:path";
-import { oursText, peerText, pointsText, ratioText, reachText } from "../bench/lib/table.ts";
+import { keyOf } from "../bench/lib/against.ts";
+import { resultsIn, type BenchResult } from "../bench/lib/result.ts";
+import {
+  dayOf,
+  figure,
+  oursText,
+  peerText,
+  pointsText,
+  ratioText,
+  reachText,
+} from "../bench/lib/table.ts";
 import type { Measured } from "../bench/lib/measure.ts";
-import type { BenchResult } from "../bench/lib/result.ts";
 
-const RECORD = join(import.meta.dirname, "../../docs/benchmarks.json");
+const RECORDS = join(import.meta.dirname, "../../docs/benchmarks");
 
 /** The page with its tables made anew; what people have written around them stays. */
 export function withBenchmarks(page: string): string {
-  const result = JSON.parse(readFileSync(RECORD, "utf8")) as BenchResult;
+  const [result, ...others] = resultsIn(RECORDS);
+  if (result === undefined) throw new Error(`nothing is recorded in ${RECORDS}`);
   const parts: Readonly<Record<string, string>> = {
     machine: machineText(result),
     table: table(
@@ -33,6 +42,7 @@ export function withBenchmarks(page: string): string {
       ]),
     ),
     missed: missed(result.lines),
+    elsewhere: others.map((other) => elsewhere(result, other)).join("\n\n"),
   };
   return page.replace(
     /(<!-- bench (\w+) -->\n)[^]*?(<!-- \/bench -->)/g,
@@ -44,12 +54,38 @@ export function withBenchmarks(page: string): string {
   );
 }
 
+/** The medians of two recordings side by side, of the lines that both have. */
+function elsewhere(here: BenchResult, there: BenchResult): string {
+  const lines = new Map(there.lines.map((line) => [keyOf(line), line]));
+  const days = [dayOf(here), dayOf(there)];
+  const rows = here.lines.flatMap((line) => {
+    const other = lines.get(keyOf(line));
+    if (other?.ours === undefined) return [];
+    const both = [line, other];
+    return [
+      [
+        line.what,
+        ...both.map(({ ours }) => medianText(ours, line.unit)),
+        line.peer?.name ?? "",
+        ...both.map(({ peer }) => medianText(peer, line.unit)),
+        ...both.map(({ ratio }) => ratioText(ratio)),
+      ],
+    ];
+  });
+  const head = ["what", ...days, "beside", ...days, ...days.map((day) => `ratio ${day}`)];
+  return `${machineText(there)}\n\n${table(head, rows)}`;
+}
+
+function medianText(spread: Measured["ours"], unit: Measured["unit"]): string {
+  return spread === undefined ? "" : figure(spread.median, unit);
+}
+
 function machineText({ date, machine }: BenchResult): string {
-  const { kernel, node, cpus, model, memoryBytes, packages = {} } = machine;
+  const { kernel, node, cpus, model, processor, memoryBytes, packages = {} } = machine;
   const memory = `${Math.round(memoryBytes / 1024 ** 3)} GiB of memory`;
   const others = Object.entries(packages).map(([name, version]) => `${name} ${version}`);
   return (
-    `Recorded on ${date.slice(0, 10)}: Linux ${kernel}, Node ${node}, ${cpus} processors (${model}), ${memory}.` +
+    `Recorded on ${dayOf({ date })}: Linux ${kernel}, Node ${node}, ${cpus} processors (${[model, processor].filter(Boolean).join(", ")}), ${memory}.` +
     (others.length === 0 ? "" : ` Debian packages: ${others.join(", ")}.`)
   );
 }

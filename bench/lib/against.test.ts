@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { compareRatios } from "./against.ts";
+import { compareRatios, compareWithNearest, peersApart } from "./against.ts";
 import type { Measured } from "./measure.ts";
+import type { BenchResult } from "./result.ts";
 
 const line = (what: string, ratio: number | undefined, name = "peer"): Measured => {
   const spread = { median: 1, min: 1, max: 1 };
@@ -45,5 +46,38 @@ describe("ratios of two runs", () => {
     expect(compareRatios([line("lost", undefined)], then)).toMatchObject([
       { what: "lost", then: 1, now: undefined, isSame: false },
     ]);
+  });
+});
+
+describe("the run to compare with", () => {
+  const withPeer = (median: number, ratio: number): Measured => {
+    return { ...line("a", ratio), peer: { name: "peer", median, min: median, max: median } };
+  };
+  const run = (date: string, lines: readonly Measured[]): BenchResult => {
+    const machine = { kernel: "6.18", node: "v20", cpus: 2, model: "some", memoryBytes: 1 };
+    return { version: 1, date, machine, lines, growth: [] };
+  };
+
+  it("is the one whose peers are nearest, even where its ratios are not", () => {
+    const [far, near] = [
+      run("2026-11-22", [withPeer(3, 1)]),
+      run("2026-11-21", [withPeer(1.1, 2)]),
+    ];
+    expect(compareWithNearest([withPeer(1, 1)], [far, near])).toMatchObject({
+      date: "2026-11-21",
+      others: [{ date: "2026-11-22", peersApart: 2 }],
+      ratios: [{ change: -0.5, isSame: false }],
+    });
+  });
+
+  it("is one that shares a peer, before one that shares none", () => {
+    const [none, some] = [run("2026-11-22", [line("b", 1)]), run("2026-11-21", [withPeer(9, 1)])];
+    expect(compareWithNearest([withPeer(1, 1)], [none, some]).date).toBe("2026-11-21");
+  });
+
+  it("is as far away in both directions: a third of the speed as three times", () => {
+    expect(peersApart([withPeer(3, 1)], [withPeer(1, 1)])).toBeCloseTo(2);
+    expect(peersApart([withPeer(1, 1)], [withPeer(3, 1)])).toBeCloseTo(2);
+    expect(peersApart([withPeer(1, 1)], [line("b", 1)])).toBe(Infinity);
   });
 });

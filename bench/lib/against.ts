@@ -1,5 +1,6 @@
 /** against: the ratios of a run beside those of an earlier one. Figures depend on the day, ratios should not. */
 import type { Measured } from "./measure.ts";
+import type { BenchResult, Comparison } from "./result.ts";
 
 /** A ratio of the earlier run, and what has become of it. */
 export type Moved = {
@@ -17,6 +18,38 @@ export type Moved = {
 
 /** Further apart two runs do not agree. */
 export const SAME_WITHIN = 0.15;
+
+/**
+ * Compares with the one of some runs whose machine is most like that of now. What programs that are not ours need says which one
+ * that is: the run whose peers are nearest, whatever its ratios. `runs` must not be empty.
+ */
+export function compareWithNearest(
+  now: readonly Measured[],
+  runs: readonly BenchResult[],
+): Comparison {
+  const [nearest, ...others] = runs
+    .map((run) => ({ run, date: run.date, peersApart: peersApart(now, run.lines) }))
+    .sort((one, other) => one.peersApart - other.peersApart);
+  if (nearest === undefined) throw new RangeError("no run to compare with");
+  return {
+    ...{ date: nearest.date, peersApart: nearest.peersApart },
+    others: others.map(({ date, peersApart }) => ({ date, peersApart })),
+    ratios: compareRatios(now, nearest.run.lines),
+  };
+}
+
+/** By which factor the figures of the peers differ, in the geometric mean of all that both runs have, less 1: 0.1 is 10 %. Infinity where they share none. */
+export function peersApart(now: readonly Measured[], then: readonly Measured[]): number {
+  const peers = new Map(then.map((line) => [keyOf(line), line.peer?.median]));
+  const distances = now.flatMap((line) => {
+    const distance = Math.abs(
+      Math.log((line.peer?.median ?? NaN) / (peers.get(keyOf(line)) ?? NaN)),
+    );
+    return Number.isNaN(distance) ? [] : [distance];
+  });
+  if (distances.length === 0) return Infinity;
+  return Math.expm1(distances.reduce((sum, each) => sum + each, 0) / distances.length);
+}
 
 /**
  * Compares line by line, for the contests that were held now. A line that has lost its ratio is not the same; one that has none by
@@ -49,7 +82,7 @@ function changeOf(now = NaN, then = NaN): number {
   return now / then - 1;
 }
 
-/** Several lines are called "the same". */
-function keyOf({ contest, what, peer }: Measured): string {
+/** What tells a line from all others of a run, and finds it in another: several are called "the same". */
+export function keyOf({ contest, what, peer }: Measured): string {
   return [contest, what, peer?.name].join("\n");
 }

@@ -15,7 +15,7 @@ const FOLDER_VARIABLE = "BENCH_PEERS";
 
 /** Compiles them into a folder; from then on they can be run, here and in every process started from here. */
 export function compilePeers(folder: string): void {
-  for (const name of ["peer", "load", "server", "distance"]) {
+  for (const name of ["peer", "load", "server", "distance", "loopback"]) {
     const words = ["-O2", "-pthread", "-o", join(folder, name), join(SOURCES, `${name}.c`)];
     if (spawnSync("gcc", words, { stdio: "inherit" }).status !== 0)
       throw new NeedsError(
@@ -67,6 +67,11 @@ export async function startPeerServer(): Promise<{ readonly port: number }> {
 export async function runDistance(): Promise<Figures> {
   const cores = allowedCores();
   return (await run("distance", [`${cores[0]}`, `${cores.at(-1)}`])) as Figures;
+}
+
+/** What 40 bytes cost the kernel, from one end of a connection to the other, in nanoseconds. */
+export async function runLoopback(): Promise<Figures> {
+  return (await run("loopback", [])) as Figures;
 }
 
 async function run(name: string, words: readonly string[]): Promise<unknown> {

@@ -1,16 +1,20 @@
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { isResult } from "./result.ts";
+import { isResult, resultsIn } from "./result.ts";
 
-const RECORD = join(import.meta.dirname, "../../docs/benchmarks.json");
+const RECORDS = join(import.meta.dirname, "../../docs/benchmarks");
 const line = { contest: "some", what: "echoes", ratio: 1 };
 const result = { version: 1, date: "2026-11-22T04:46:00.000Z", lines: [line] };
 
 describe("what a run is compared with", () => {
   it("is what an earlier run has printed", () => {
     expect(isResult(result)).toBe(true);
-    expect(isResult(JSON.parse(readFileSync(RECORD, "utf8")))).toBe(true);
+  });
+
+  it("is each of the recordings, the newest first", () => {
+    const dates = resultsIn(RECORDS).map(({ date }) => date);
+    expect(dates.length).toBeGreaterThan(0);
+    expect(dates).toEqual([...dates].sort().reverse());
   });
 
   it.each([

@@ -5,16 +5,16 @@ import { PLAIN_TABLE } from "../../lib/report/plain-table.ts";
 import type { Reach, Unit } from "./contest.ts";
 import { SAME_WITHIN } from "./against.ts";
 import type { Measured, MeasuredGrowth } from "./measure.ts";
-import type { BenchResult } from "./result.ts";
+import type { Comparison } from "./result.ts";
 import type { Spread } from "./statistics.ts";
 
 /** A figure with its unit. */
-function figure(value: number, unit: Unit): string {
+export function figure(value: number, unit: Unit): string {
   switch (unit) {
     case "1/s":
       return `${count(Math.round(value))}/s`;
     case "ns":
-      return `${Math.round(value)} ns`;
+      return `${count(Math.round(value))} ns`;
     case "ms":
       return ms(value);
     case "s":
@@ -108,14 +108,23 @@ function changeText(change: number): string {
   return `${change < 0 ? "" : "+"}${(100 * change).toFixed(0)} %`;
 }
 
+function apartText(apart: number): string {
+  return Number.isFinite(apart) ? `${(100 * apart).toFixed(0)} %` : "no figure in common";
+}
+
+/** The day of a run, as it stands in its date. */
+export function dayOf({ date }: { readonly date: string }): string {
+  return date.slice(0, 10);
+}
+
 /** Ratios then and now, and how the peer's own figure has changed: that is the machine. */
 export function movedTable(
-  { date, ratios: moved }: NonNullable<BenchResult["against"]>,
+  { date, peersApart, others, ratios: moved }: Comparison,
   lines: readonly Measured[],
 ): string {
   const table = new Table({
     ...PLAIN_TABLE,
-    head: ["what", "beside", date.slice(0, 10), "now", "change", "peer alone"],
+    head: ["what", "beside", dayOf({ date }), "now", "change", "peer alone"],
     colAligns: ["left", "left", "right", "right", "right", "right"],
     colWidths: [34, 26],
     wordWrap: true,
@@ -133,6 +142,10 @@ export function movedTable(
     ({ what, peer, ratio }) => ratio !== undefined && !known.has(`${what}\n${peer?.name}`),
   );
   const verdict = `${moved.length - apart} of ${moved.length} ratios are within ${100 * SAME_WITHIN} % of that run`;
+  const machines = [
+    `peers alone: ${apartText(peersApart)} from that run`,
+    ...others.map((other) => `${apartText(other.peersApart)} from ${dayOf(other)}`),
+  ].join(", ");
   const rest = more.length === 0 ? "" : `; ${more.length} are not in it`;
-  return `${table.toString()}\n${verdict}${rest}`;
+  return `${table.toString()}\n${verdict}${rest}\n${machines}`;
 }
