@@ -17,8 +17,11 @@ const RECORDS = join(import.meta.dirname, "../../docs/benchmarks");
 
 /** The page with its tables made anew; what people have written around them stays. */
 export function withBenchmarks(page: string): string {
-  const [result, ...others] = resultsIn(RECORDS);
-  if (result === undefined) throw new Error(`nothing is recorded in ${RECORDS}`);
+  // Of another machine only the table is recorded, and stands beside.
+  const results = resultsIn(RECORDS);
+  const result = results.find(({ growth }) => growth.length > 0);
+  if (result === undefined) throw new Error(`no recording with growth in ${RECORDS}`);
+  const others = results.filter((other) => other !== result);
   const parts: Readonly<Record<string, string>> = {
     machine: machineText(result),
     table: table(
@@ -54,26 +57,22 @@ export function withBenchmarks(page: string): string {
   );
 }
 
-/** The medians of two recordings side by side, of the lines that both have. */
+/** The medians of another recording beside those of this one, where this one has the line, too. */
 function elsewhere(here: BenchResult, there: BenchResult): string {
-  const lines = new Map(there.lines.map((line) => [keyOf(line), line]));
+  const lines = new Map(here.lines.map((line) => [keyOf(line), line]));
   const days = [dayOf(here), dayOf(there)];
-  const rows = here.lines.flatMap((line) => {
-    const other = lines.get(keyOf(line));
-    if (other?.ours === undefined) return [];
-    const both = [line, other];
+  const rows = there.lines.map((line) => {
+    const both = [lines.get(keyOf(line)), line];
     return [
-      [
-        line.what,
-        ...both.map(({ ours }) => medianText(ours, line.unit)),
-        line.peer?.name ?? "",
-        ...both.map(({ peer }) => medianText(peer, line.unit)),
-        ...both.map(({ ratio }) => ratioText(ratio)),
-      ],
+      line.what,
+      ...both.map((each) => medianText(each?.ours, line.unit)),
+      line.peer?.name ?? "",
+      ...both.map((each) => medianText(each?.peer, line.unit)),
+      ...both.map((each) => ratioText(each?.ratio)),
     ];
   });
   const head = ["what", ...days, "beside", ...days, ...days.map((day) => `ratio ${day}`)];
-  return `${machineText(there)}\n\n${table(head, rows)}`;
+  return `${machineText(there)}\n\n${table(head, rows)}\n\n${missed(there.lines)}`;
 }
 
 function medianText(spread: Measured["ours"], unit: Measured["unit"]): string {

@@ -83,6 +83,12 @@ function changeOf(now = NaN, then = NaN): number {
 }
 
 /** What tells a line from all others of a run, and finds it in another: several are called "the same". */
-export function keyOf({ contest, what, peer }: Measured): string {
+export function keyOf({
+  contest,
+  what,
+  peer,
+}: Pick<Measured, "contest" | "what"> & {
+  readonly peer?: { readonly name: string } | undefined;
+}): string {
   return [contest, what, peer?.name].join("\n");
 }

@@ -141,7 +141,7 @@ export const framedContest: Contest = {
       limit: "The same. Redis compares five bytes with the name of a command.",
     },
     {
-      what: "the same, loaded by our own client",
+      what: "16 in flight, loaded by our own client",
       unit: "1/s",
       better: "more",
       ours: ["our client, 16 in flight", "perSecond"],
@@ -158,7 +158,7 @@ export const framedContest: Contest = {
         "JSON and UTF-8: JSON.parse has 28 % of the server's time, turning text into bytes and back 19 %, the kernel 16 %, the garbage collector 8 %. Redis parses nothing.",
     },
     {
-      what: "the same, loaded by our own client",
+      what: "16 KiB, loaded by our own client",
       unit: "1/s",
       better: "more",
       ours: ["our client, 16 KiB", "perSecond"],
