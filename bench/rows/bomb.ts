@@ -26,18 +26,18 @@ async function loop(durationMs: number, ...words: readonly string[]): Promise<Fi
 export const bombContest: Contest = {
   name: "bomb",
   load: { full: 4_000, quick: 300 },
-  runs: 3,
+  runs: 5,
   contestants: {
     "our bomb": { run: (durationMs) => bomb(durationMs) },
     "C loop": { needs: COMPILER, run: (durationMs) => loop(durationMs) },
     "our bomb, RST": {
       isOnOneCore: true,
-      run: (durationMs) => bomb(durationMs / 2, "--leave", "reset"),
+      run: (durationMs) => bomb(durationMs, "--leave", "reset"),
     },
     "C loop, RST": {
       isOnOneCore: true,
       needs: COMPILER,
-      run: (durationMs) => loop(durationMs / 2, "reset"),
+      run: (durationMs) => loop(durationMs, "reset"),
     },
   },
   lines: [
