@@ -272,7 +272,7 @@ export const CLAIMS: readonly Claim[] = [
       "sysctl -w net.ipv4.ip_local_port_range='10000 60999'",
       "multiplex --connections 10000 --messages 1 | grep -E '^(kernel|client|server)'",
     ],
-    find: /server .* (\S+ KiB)\nkernel memory: .*, (\S+ KiB) for/,
+    find: /server .* (\S+ KiB)\nkernel slab: .*, (\S+ KiB) for/,
     measured: "$1 in the server, $2 in the kernel for both ends",
     verdict: "depends",
     bears: (program = 0, kernel = 0) => program < 8 && program + kernel > 8,

@@ -73,7 +73,7 @@ function kernelLine({ kernel, opened }: MultiplexResult): string[] {
   if (opened.open < 1_000) return [];
   const grown = kernel.open.slabBytes - kernel.before.slabBytes;
   return [
-    `kernel memory: slab ${bytes(kernel.before.slabBytes)} -> ${bytes(kernel.open.slabBytes)}, ` +
+    `kernel slab: ${bytes(kernel.before.slabBytes)} -> ${bytes(kernel.open.slabBytes)}, ` +
       `${bytes(grown / opened.open)} for each connection, both ends`,
   ];
 }
