@@ -1,8 +1,8 @@
 /**
  * bench: measures everything that has a number to reach, side by side with other programs, and prints a table or JSON.
  *
- * Contestants run in turn, each run in a sandbox of its own. Peers that are not installed are named with the Debian package
- * that brings them.
+ * Contestants run in turn, each run in a sandbox of its own, and the rounds of each contest are spread over the whole. Peers
+ * that are not installed are named with the Debian package that brings them.
  *
  * CAVEAT  figures of a machine that does something else meanwhile say little; ratios say a little more
  * SEE     docs/benchmarks.md
@@ -14,7 +14,7 @@ import { flag, integer, optional, toggle, words } from "../lib/cli/flags.ts";
 import { command, main, UsageError } from "../lib/cli/main.ts";
 import type { Io } from "../lib/cli/io.ts";
 import type { Contest } from "./lib/contest.ts";
-import type { Effort, Measured, MeasuredGrowth } from "./lib/measure.ts";
+import type { Effort } from "./lib/measure.ts";
 import { resultsIn, type BenchResult } from "./lib/result.ts";
 
 const flags = {
@@ -167,13 +167,7 @@ async function bench(contests: readonly Contest[], effort: Effort): Promise<Benc
     );
     if (COMPILER.every((tool) => needs.includes(tool)) && missingTools(COMPILER) === undefined)
       compilePeers(folder);
-    const lines: Measured[] = [];
-    const growth: MeasuredGrowth[] = [];
-    for (const contest of contests) {
-      const result = await measure(contest, effort);
-      lines.push(...result.lines);
-      growth.push(...result.growth);
-    }
+    const { lines, growth } = await measure(contests, effort);
     const packages = versionsOf(needs);
     return {
       version: 1,

@@ -33,7 +33,7 @@ const effort = {
 describe("a measurement that is broken off", () => {
   it("has no lines, not those of half the runs", async () => {
     const runnable = { ...contest, contestants: { ours: { run: missing.run }, peer: missing } };
-    const measured = measure(runnable, { ...effort, signal: AbortSignal.abort() });
+    const measured = measure([runnable], { ...effort, signal: AbortSignal.abort() });
     await expect(measured).rejects.toMatchObject({ name: "AbortError" });
   });
 });
@@ -42,7 +42,7 @@ describe("a contestant that fails", () => {
   it("costs its own lines, which say why, and no others", async () => {
     // Nobody has told the arena of this contest, so it fails in there.
     const { lines } = await measure(
-      { ...contest, contestants: { ours: { run: missing.run } } },
+      [{ ...contest, contestants: { ours: { run: missing.run } } }],
       effort,
     );
     expect(lines).toMatchObject([
@@ -54,7 +54,7 @@ describe("a contestant that fails", () => {
 
 describe("a line whose own contestant lacks a tool", () => {
   it("is there, names the tool and its package, and judges nothing", async () => {
-    const { lines } = await measure(contest, effort);
+    const { lines } = await measure([contest], effort);
     expect(lines).toMatchObject([
       { what: "echoes", missing: "no no-such-compiler (package gcc)", reach: { ratio: 0.6 } },
     ]);

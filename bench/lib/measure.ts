@@ -1,4 +1,6 @@
-/** measure: all runs of a contest, the contestants in turn: A B C, A B C. What disturbs one of them disturbs all. */
+/**
+ * measure: all runs of all contests. Within a contest the contestants take turns: A B C, A B C. What disturbs one of them disturbs all.
+ */
 import { runInArena, type Entry } from "./arena.ts";
 import {
   missingIn,
@@ -15,6 +17,7 @@ import {
 import { PINNING } from "./cores.ts";
 import { median, spread, type Spread } from "./statistics.ts";
 import { missingTools } from "./tools.ts";
+import { turns, type Turn } from "./turns.ts";
 
 /** A line of the table, measured. */
 export type Measured = {
@@ -55,40 +58,53 @@ export type Effort = {
 
 type Runs = Readonly<Record<string, readonly Figures[] | { readonly missing: string }>>;
 
-/** Measures all lines of a contest and, if asked to, how its figures grow. */
+/** Measures all lines of the contests and, if asked to, how their figures grow. */
 export async function measure(
-  contest: Contest,
+  contests: readonly Contest[],
   effort: Effort,
 ): Promise<{ readonly lines: readonly Measured[]; readonly growth: readonly MeasuredGrowth[] }> {
-  const load = effort.isQuick ? contest.load.quick : contest.load.full;
-  const count = effort.runs ?? (effort.isQuick ? 1 : contest.runs);
-  const runs = await allRuns(contest, load, { ...effort, count });
-  return {
-    lines: contest.lines.flatMap((line) => measured(contest, line, runs, !effort.isQuick)),
-    growth: effort.withGrowth ? await measureGrowth(contest, runs, effort) : [],
-  };
+  const runs = await allRuns(contests, effort);
+  const runsOf = (contest: Contest): Runs => runs.get(contest) ?? {};
+  const lines = contests.flatMap((contest) =>
+    contest.lines.flatMap((line) => measured(contest, line, runsOf(contest), !effort.isQuick)),
+  );
+  const growth: MeasuredGrowth[] = [];
+  if (effort.withGrowth)
+    for (const contest of contests)
+      growth.push(...(await measureGrowth(contest, runsOf(contest), effort)));
+  return { lines, growth };
 }
 
 async function allRuns(
-  contest: Contest,
-  load: number,
-  { count, say, signal }: Pick<Effort, "say" | "signal"> & { readonly count: number },
-): Promise<Runs> {
-  const runs: Record<string, Figures[] | { missing: string }> = {};
-  for (let round = 1; round <= count; round += 1)
-    for (const [name, contestant] of Object.entries(contest.contestants)) {
-      const before = runs[name] ?? [];
-      if ("missing" in before) continue;
-      const lacking = missingTools(needsOf(contestant));
-      if (lacking === undefined) say(`${contest.name}: ${name}, run ${round} of ${count}`);
-      const outcome =
-        lacking === undefined
-          ? await outcomeOf({ contest, contestant: name, load }, signal)
-          : { missing: lacking };
-      const missing = missingIn(outcome);
-      runs[name] = missing === undefined ? [...before, outcome as Figures] : { missing };
-    }
+  contests: readonly Contest[],
+  effort: Effort,
+): Promise<ReadonlyMap<Contest, Runs>> {
+  const runs = new Map(contests.map((contest) => [contest, {}]));
+  const roundsOf = (contest: Contest): number => effort.runs ?? (effort.isQuick ? 1 : contest.runs);
+  for (const turn of turns(contests, roundsOf))
+    await playRound(turn, runs.get(turn.contest) ?? {}, effort);
   return runs;
+}
+
+/** Adds a run of each contestant to `runs`. Who once had nothing to show does not run again. */
+async function playRound(
+  { contest, round, rounds }: Turn,
+  runs: Record<string, Figures[] | { missing: string }>,
+  { isQuick, say, signal }: Effort,
+): Promise<void> {
+  const load = isQuick ? contest.load.quick : contest.load.full;
+  for (const [name, contestant] of Object.entries(contest.contestants)) {
+    const before = runs[name] ?? [];
+    if ("missing" in before) continue;
+    const lacking = missingTools(needsOf(contestant));
+    if (lacking === undefined) say(`${contest.name}: ${name}, run ${round} of ${rounds}`);
+    const outcome =
+      lacking === undefined
+        ? await outcomeOf({ contest, contestant: name, load }, signal)
+        : { missing: lacking };
+    const missing = missingIn(outcome);
+    runs[name] = missing === undefined ? [...before, outcome as Figures] : { missing };
+  }
 }
 
 /** What fails costs its own lines, not those of all others. Rejects only when `signal` aborts. */
