@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { keyOf } from "../bench/lib/against.ts";
 import { resultsIn, type BenchResult } from "../bench/lib/result.ts";
 import {
-  dayOf,
+  minuteOf,
   figure,
   oursText,
   peerText,
@@ -60,7 +60,7 @@ export function withBenchmarks(page: string): string {
 /** The medians of another recording beside those of this one, where this one has the line, too. */
 function elsewhere(here: BenchResult, there: BenchResult): string {
   const lines = new Map(here.lines.map((line) => [keyOf(line), line]));
-  const days = [dayOf(here), dayOf(there)];
+  const ends = [minuteOf(here), minuteOf(there)];
   const rows = there.lines.map((line) => {
     const both = [lines.get(keyOf(line)), line];
     return [
@@ -71,7 +71,7 @@ function elsewhere(here: BenchResult, there: BenchResult): string {
       ...both.map((each) => ratioText(each?.ratio)),
     ];
   });
-  const head = ["what", ...days, "beside", ...days, ...days.map((day) => `ratio ${day}`)];
+  const head = ["what", ...ends, "beside", ...ends, ...ends.map((end) => `ratio ${end}`)];
   return `${machineText(there)}\n\n${table(head, rows)}\n\n${missed(there.lines)}`;
 }
 
@@ -84,7 +84,7 @@ function machineText({ date, machine }: BenchResult): string {
   const memory = `${Math.round(memoryBytes / 1024 ** 3)} GiB of memory`;
   const others = Object.entries(packages).map(([name, version]) => `${name} ${version}`);
   return (
-    `Recorded on ${dayOf({ date })}: Linux ${kernel}, Node ${node}, ${cpus} processors (${[model, processor].filter(Boolean).join(", ")}), ${memory}.` +
+    `Recorded on ${minuteOf({ date })}: Linux ${kernel}, Node ${node}, ${cpus} processors (${[model, processor].filter(Boolean).join(", ")}), ${memory}.` +
     (others.length === 0 ? "" : ` Debian packages: ${others.join(", ")}.`)
   );
 }

@@ -112,9 +112,9 @@ function apartText(apart: number): string {
   return Number.isFinite(apart) ? `${(100 * apart).toFixed(0)} %` : "no figure in common";
 }
 
-/** The day of a run, as it stands in its date. */
-export function dayOf({ date }: { readonly date: string }): string {
-  return date.slice(0, 10);
+/** When a run ended, to the minute: several are of one day. UTC. */
+export function minuteOf({ date }: { readonly date: string }): string {
+  return date.slice(0, 16).replace("T", " ");
 }
 
 /** Ratios then and now, and how the peer's own figure has changed: that is the machine. */
@@ -124,7 +124,7 @@ export function movedTable(
 ): string {
   const table = new Table({
     ...PLAIN_TABLE,
-    head: ["what", "beside", dayOf({ date }), "now", "change", "peer alone"],
+    head: ["what", "beside", minuteOf({ date }).replace(" ", "\n"), "now", "change", "peer alone"],
     colAligns: ["left", "left", "right", "right", "right", "right"],
     colWidths: [34, 26],
     wordWrap: true,
@@ -144,7 +144,7 @@ export function movedTable(
   const verdict = `${moved.length - apart} of ${moved.length} ratios are within ${100 * SAME_WITHIN} % of that run`;
   const machines = [
     `peers alone: ${apartText(peersApart)} from that run`,
-    ...others.map((other) => `${apartText(other.peersApart)} from ${dayOf(other)}`),
+    ...others.map((other) => `${apartText(other.peersApart)} from ${minuteOf(other)}`),
   ].join(", ");
   const rest = more.length === 0 ? "" : `; ${more.length} are not in it`;
   return `${table.toString()}\n${verdict}${rest}\n${machines}`;
