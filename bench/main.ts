@@ -52,7 +52,7 @@ await main(
     summary: "measure everything that has a number to reach, beside other programs",
     flags,
     examples: [
-      ["make bench", "everything: a quarter of an hour"],
+      ["make bench", "everything: 15 to 30 minutes"],
       ["make bench ARGS=--quick", "does it work?"],
       ['make bench ARGS="--only bomb,fill"', "two of them"],
       ['make bench ARGS="--growth --json"', "with growth, as data"],
