@@ -96,7 +96,7 @@ async function show(
   io: Io,
 ): Promise<number> {
   const { contestTable, growthTable, movedTable } = await import("./lib/table.ts");
-  const { hasFailed } = await import("./lib/measure.ts");
+  const { hasFailed } = await import("./lib/rounds.ts");
   const { lines, growth, against } = result;
   if (quick) io.err("bench: --quick: loads are small, whatever the lines are called");
   const tables = [

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { missingIn, type Contest, type Contestant } from "./contest.ts";
-import { hasFailed, measure } from "./measure.ts";
+import { type Contest, type Contestant } from "./contest.ts";
+import { measure } from "./measure.ts";
+import { hasFailed } from "./rounds.ts";
 import { contestTable } from "./table.ts";
 
 const missing: Contestant = {
@@ -63,12 +64,5 @@ describe("a line whose own contestant lacks a tool", () => {
     expect(lines[0]?.reach).not.toHaveProperty("isReached");
     const table = contestTable(lines).replaceAll(/\s+/g, " ");
     expect(table.match(/no-such-compiler/g)).toHaveLength(1);
-  });
-});
-
-describe("a run that has measured nothing, though nothing broke", () => {
-  it("gives its reason instead of figures", () => {
-    expect(missingIn({ missing: "not full in time" })).toBe("not full in time");
-    expect(missingIn({ seconds: 23 })).toBeUndefined();
   });
 });

@@ -3,10 +3,8 @@
  */
 import { runInArena, type Entry } from "./arena.ts";
 import {
-  missingIn,
   type Contest,
   type Contestant,
-  type Figures,
   type Growth,
   type Line,
   type Outcome,
@@ -15,6 +13,7 @@ import {
   type Tool,
 } from "./contest.ts";
 import { PINNING } from "./cores.ts";
+import { failure, ratios, valuesOf, whyNoMedian, worstOf } from "./rounds.ts";
 import { median, spread, type Spread } from "./statistics.ts";
 import { missingTools } from "./tools.ts";
 import { turns, type Turn } from "./turns.ts";
@@ -56,7 +55,8 @@ export type Effort = {
   readonly signal: AbortSignal;
 };
 
-type Runs = Readonly<Record<string, readonly Figures[] | { readonly missing: string }>>;
+/** By contestant: what came of each of its rounds. */
+type Runs = Readonly<Record<string, readonly Outcome[]>>;
 
 /** Measures all lines of the contests and, if asked to, how their figures grow. */
 export async function measure(
@@ -86,24 +86,22 @@ async function allRuns(
   return runs;
 }
 
-/** Adds a run of each contestant to `runs`. Who once had nothing to show does not run again. */
+/** Adds a run of each contestant to `runs`. Who cannot have a median any more does not run again. */
 async function playRound(
   { contest, round, rounds }: Turn,
-  runs: Record<string, Figures[] | { missing: string }>,
+  runs: Record<string, Outcome[]>,
   { isQuick, say, signal }: Effort,
 ): Promise<void> {
   const load = isQuick ? contest.load.quick : contest.load.full;
   for (const [name, contestant] of Object.entries(contest.contestants)) {
-    const before = runs[name] ?? [];
-    if ("missing" in before) continue;
-    const lacking = missingTools(needsOf(contestant));
-    if (lacking === undefined) say(`${contest.name}: ${name}, run ${round} of ${rounds}`);
-    const outcome =
-      lacking === undefined
+    const before = (runs[name] ??= []);
+    const missing = missingTools(needsOf(contestant)) ?? whyNoMedian(before, rounds);
+    if (missing === undefined) say(`${contest.name}: ${name}, run ${round} of ${rounds}`);
+    before.push(
+      missing === undefined
         ? await outcomeOf({ contest, contestant: name, load }, signal)
-        : { missing: lacking };
-    const missing = missingIn(outcome);
-    runs[name] = missing === undefined ? [...before, outcome as Figures] : { missing };
+        : { missing },
+    );
   }
 }
 
@@ -113,15 +111,8 @@ async function outcomeOf(entry: Entry, signal: AbortSignal): Promise<Outcome> {
     return await runInArena(entry, signal);
   } catch (error) {
     signal.throwIfAborted();
-    return { missing: `${FAILED}: ${(error as Error).message.trim()}` };
+    return { missing: failure((error as Error).message.trim()) };
   }
-}
-
-const FAILED = "failed";
-
-/** Has one of its programs failed? Then it is not a tool that is missing. */
-export function hasFailed({ missing }: Pick<Measured, "missing">): boolean {
-  return missing?.startsWith(`${FAILED}: `) === true;
 }
 
 function needsOf({ needs = [], isOnOneCore = false }: Partial<Contestant> = {}): readonly Tool[] {
@@ -129,38 +120,35 @@ function needsOf({ needs = [], isOnOneCore = false }: Partial<Contestant> = {}):
 }
 
 function measured(contest: Contest, line: Line, runs: Runs, mayJudge: boolean): Measured[] {
-  const ours = valuesOf(runs, line.ours);
   const { what, unit, better, limit } = line;
+  const ours = valuesIn(runs, line.ours, better);
   const base = { contest: contest.name, what, unit, better, limit, runs: ours.length };
   if (typeof ours === "string")
     return [{ ...base, runs: 0, missing: ours, ...verdict(line, NaN, undefined, false) }];
-  const theirs = line.peer && valuesOf(runs, line.peer.source);
-  const us = spread(ours);
+  const theirs = line.peer && valuesIn(runs, line.peer.source, better);
+  const us = spread(ours, worstOf(better));
   if (line.peer === undefined || theirs === undefined)
     return [{ ...base, ours: us, ...verdict(line, us.median, undefined, mayJudge) }];
   if (typeof theirs === "string")
     return [
       { ...base, ours: us, missing: theirs, ...verdict(line, us.median, undefined, mayJudge) },
     ];
-  const ratio = median(
-    ours.map((value, run) => {
-      const other = theirs[run] ?? NaN;
-      return better === "more" ? value / other : other / value;
-    }),
-  );
-  const peer = { ...spread(theirs), name: line.peer.name };
+  const ratio = median(ratios(better, ours, theirs));
+  const peer = { ...spread(theirs, worstOf(better)), name: line.peer.name };
   if (line.isFloor === true) return [{ ...base, ours: us, peer, isFloor: true }];
   return [{ ...base, ours: us, peer, ratio, ...verdict(line, us.median, ratio, mayJudge) }];
 }
 
-function valuesOf(runs: Runs, [contestant, figure]: Source): readonly number[] | string {
-  const found = runs[contestant];
-  if (found === undefined) return `${FAILED}: ${contestant} did not run`;
-  if ("missing" in found) return found.missing;
-  const values = found.map((figures) => figures[figure]);
-  // NaN is null after its way through JSON.
-  const isWhole = values.every((value) => Number.isFinite(value));
-  return isWhole ? (values as number[]) : `${FAILED}: ${contestant} has no figure ${figure}`;
+function valuesIn(
+  runs: Runs,
+  [contestant, figure]: Source,
+  better: Line["better"],
+): readonly number[] | string {
+  return valuesOf(
+    runs[contestant] ?? [{ missing: failure(`${contestant} did not run`) }],
+    figure,
+    better,
+  );
 }
 
 /** A quick run measures something smaller, so it judges nothing. */
@@ -184,7 +172,7 @@ async function measureGrowth(
   measuredRuns: Runs,
   { isQuick, say, signal }: Effort,
 ): Promise<readonly MeasuredGrowth[]> {
-  const seen = new Map<string, readonly Figures[]>();
+  const seen = new Map<string, readonly Outcome[]>();
   const result: MeasuredGrowth[] = [];
   for (const { source, loads, ...growth } of contest.growth ?? []) {
     const [contestant, figure] = source;
@@ -192,16 +180,14 @@ async function measureGrowth(
     const points: { load: number; value: number }[] = [];
     for (const load of isQuick ? loads.slice(0, 1) : loads) {
       const key = `${contestant} ${load}`;
-      let runs = seen.get(key);
-      if (runs === undefined && load === contest.load.full)
-        runs = figuresOf(measuredRuns, contestant);
+      let runs = load === contest.load.full ? measuredRuns[contestant] : seen.get(key);
       if (runs === undefined) {
         say(`${contest.name}: growth, ${key}`);
         runs = await runsOf({ contest, contestant, load }, signal);
       }
       seen.set(key, runs);
-      if (runs.length > 0)
-        points.push({ load, value: median(runs.map((figures) => figures[figure] ?? NaN)) });
+      const values = valuesOf(runs, figure, growth.kind === "rate" ? "more" : "less");
+      if (typeof values !== "string") points.push({ load, value: median(values) });
     }
     result.push({
       ...growth,
@@ -213,24 +199,16 @@ async function measureGrowth(
   return result;
 }
 
-function figuresOf(runs: Runs, contestant: string): readonly Figures[] | undefined {
-  const found = runs[contestant];
-  return found === undefined || "missing" in found ? undefined : found;
+/** Of a small load several; of others one, which takes long enough. */
+async function runsOf(entry: Entry, signal: AbortSignal): Promise<readonly Outcome[]> {
+  const count = entry.load < entry.contest.load.full ? SMALL_LOAD_RUNS : 1;
+  const outcomes: Outcome[] = [];
+  while (outcomes.length < count && whyNoMedian(outcomes, count) === undefined)
+    outcomes.push(await outcomeOf(entry, signal));
+  return outcomes;
 }
 
 const SMALL_LOAD_RUNS = 3;
-
-/** None where one of them has measured nothing. */
-async function runsOf(entry: Entry, signal: AbortSignal): Promise<readonly Figures[]> {
-  const count = entry.load < entry.contest.load.full ? SMALL_LOAD_RUNS : 1;
-  const runs: Figures[] = [];
-  for (let run = 1; run <= count; run += 1) {
-    const outcome = await outcomeOf(entry, signal);
-    if (missingIn(outcome) !== undefined) return [];
-    runs.push(outcome as Figures);
-  }
-  return runs;
-}
 
 function excessOf(kind: Growth["kind"], points: MeasuredGrowth["points"]): number {
   const [first, last] = [points[0], points.at(-1)];

@@ -1,11 +1,21 @@
 /** statistics: several runs as one number and its spread. */
 
-/** The median with the lowest and the highest. */
-export type Spread = { readonly median: number; readonly min: number; readonly max: number };
+/** The median with the lowest and the highest of the figures; `without` rounds have none, and are among the worst for the median. */
+export type Spread = {
+  readonly median: number;
+  readonly min: number;
+  readonly max: number;
+  readonly without?: number;
+};
 
-/** Throws a RangeError when there are no values. */
-export function spread(values: readonly number[]): Spread {
-  return { median: median(values), min: Math.min(...values), max: Math.max(...values) };
+/** Values that stand for a round without a figure are `worst`. Throws a RangeError when there are no values. */
+export function spread(values: readonly number[], worst: number): Spread {
+  const figures = values.filter((value) => value !== worst);
+  const without = values.length - figures.length;
+  return {
+    ...{ median: median(values), min: Math.min(...figures), max: Math.max(...figures) },
+    ...(without === 0 ? {} : { without }),
+  };
 }
 
 /** The middle value, or the mean of the two in the middle. Throws a RangeError when there are no values. */

@@ -27,9 +27,10 @@ export function figure(value: number, unit: Unit): string {
 }
 
 /** The median, and in brackets from where to where the runs went. */
-function spreadText({ median, min, max }: Spread, unit: Unit): string {
-  const text = figure(median, unit);
-  return min === max ? text : `${text} (${figure(min, unit)} to ${figure(max, unit)})`;
+function spreadText({ median, min, max, without = 0 }: Spread, unit: Unit): string {
+  const range = min === max ? [] : [`${figure(min, unit)} to ${figure(max, unit)}`];
+  const brackets = [...range, ...(without === 0 ? [] : [`${without} without`])].join("; ");
+  return `${figure(median, unit)}${brackets === "" ? "" : ` (${brackets})`}`;
 }
 
 /** What was to be reached, and whether it was. */

@@ -56,7 +56,7 @@ async function redis(connections: number): Promise<Figures> {
 export const idleContest: Contest = {
   name: "idle",
   load: { full: FULL, quick: 200 },
-  runs: 3,
+  runs: 5,
   contestants: {
     "our server": { run: ourServer },
     redis: { needs: REDIS, run: redis },

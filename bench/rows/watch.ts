@@ -138,7 +138,7 @@ const LONG =
 export const watchContest: Contest = {
   name: "watch",
   load: { full: 100_000, quick: QUICK_SOCKETS },
-  runs: 3,
+  runs: 5,
   contestants: {
     "1,000": atLoad(1_000),
     "30,000": atLoad(30_000),
