@@ -52,7 +52,7 @@ await main(
     summary: "measure everything that has a number to reach, beside other programs",
     flags,
     examples: [
-      ["make bench", "everything: 15 to 30 minutes"],
+      ["make bench", "everything: 20 to 35 minutes"],
       ["make bench ARGS=--quick", "does it work?"],
       ['make bench ARGS="--only bomb,fill"', "two of them"],
       ['make bench ARGS="--growth --json"', "with growth, as data"],
@@ -115,7 +115,7 @@ async function show(
   return isAsWanted ? 0 : 1;
 }
 
-/** Whatever is wrong with them should be known before a quarter of an hour has gone by. */
+/** Whatever is wrong with them should be known before half an hour has gone by. */
 function earlierRuns(
   against: string | undefined,
   isQuick: boolean,

@@ -17,7 +17,9 @@ const INTERVAL_MS = 200;
 /** Only to see that it works: no figure is to come of it. */
 const QUICK_SOCKETS = 200;
 /** Looks until it has found out how long the table is, and V8 has compiled what runs often. */
-const SETTLED = 5;
+const LOOKS = 5;
+/** By then V8's memory reducer is done: it comes once, 8 s after the start, and costs as much as three seconds of looking at a short table. */
+const SETTLED_MS = 12_000;
 const PER_DESTINATION = 10_000;
 const PEER = "watch -n.2 'ss -s'";
 const STATES = join(import.meta.dirname, "../../cmd/states.js");
@@ -61,30 +63,37 @@ function cpuMs(pid: number): number {
   return threads.reduce((sum, ns) => sum + ns / 1e6, 0) + (user + system) * 10;
 }
 
-type Watched = { readonly cpuPercent: number; readonly stdout: string };
+/** How long to wait, and then to measure. */
+type Times = { readonly settleMs: number; readonly measureMs: number };
+
+type Watched = { readonly cpuPercent: number; readonly looks: readonly string[] };
 
 /** Measures once it has settled. */
-async function statesWatch(measureMs: number): Promise<Watched> {
+async function statesWatch({ settleMs, measureMs }: Times): Promise<Watched> {
   const args = [STATES, "--watch", "--json", "--interval-ms", `${INTERVAL_MS}`];
   const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
   let stdout = "";
   child.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString("latin1")));
   const pid = child.pid ?? 0;
-  while (stdout.split("\n").length <= SETTLED) await once(child.stdout, "data");
+  await pause(settleMs);
+  while (linesOf(stdout).length < LOOKS) await once(child.stdout, "data");
+  const earlier = linesOf(stdout).length;
   const before = cpuMs(pid);
   const startMs = performance.now();
   await pause(measureMs);
   const cpuPercent = ((cpuMs(pid) - before) * 100) / (performance.now() - startMs);
   child.kill("SIGKILL");
-  return { cpuPercent, stdout };
+  return { cpuPercent, looks: linesOf(stdout).slice(earlier) };
+}
+
+/** Whole lines only. */
+function linesOf(text: string): readonly string[] {
+  return text.split("\n").slice(0, -1);
 }
 
 /** Looks are due every 200 ms, each with the time at its end: the worst distance of two, less that. */
-function lag(lines: string): Figures {
-  const times = lines
-    .split("\n")
-    .slice(SETTLED - 1, -1)
-    .map((line) => Date.parse((JSON.parse(line) as { time: string }).time));
+function lag(looks: readonly string[]): Figures {
+  const times = looks.map((line) => Date.parse((JSON.parse(line) as { time: string }).time));
   const late = times.slice(1).map((time, index) => time - (times[index] ?? time) - INTERVAL_MS);
   return { lagMs: median(late), worstLagMs: Math.max(...late) };
 }
@@ -107,12 +116,13 @@ async function peerPercent(measureMs: number): Promise<number> {
 
 async function watch(sockets: number, isLeaking: boolean): Promise<Figures> {
   await openSockets(sockets, isLeaking);
-  const measureMs = sockets > QUICK_SOCKETS ? 10_000 : 800;
-  const ours = await statesWatch(measureMs);
+  const isQuick = sockets <= QUICK_SOCKETS;
+  const measureMs = isQuick ? 800 : 10_000;
+  const ours = await statesWatch({ settleMs: isQuick ? 0 : SETTLED_MS, measureMs });
   return {
     ours: ours.cpuPercent,
     theirs: await peerPercent(measureMs),
-    ...lag(ours.stdout),
+    ...lag(ours.looks),
     procMs: timeMs(command("cat", "/proc/net/tcp")),
     ssMs: timeMs(command("ss", "-tan")),
   };
