@@ -76,7 +76,7 @@ const ECHO = ["ECHO", "x".repeat(LONG.bytes)];
 export const framedContest: Contest = {
   name: "framed",
   load: { full: 200_000, quick: 2_000 },
-  runs: 5,
+  runs: 7,
   contestants: {
     "json, one by one": ours(ONE_BY_ONE),
     "C, one by one": { ...ONE_CORE, needs: COMPILER, run: (load) => inC(load, ONE_BY_ONE) },
