@@ -52,7 +52,7 @@ await main(
     summary: "measure everything that has a number to reach, beside other programs",
     flags,
     examples: [
-      ["make bench", "everything: 20 to 35 minutes"],
+      ["make bench", "everything: 20 to 40 minutes"],
       ["make bench ARGS=--quick", "does it work?"],
       ['make bench ARGS="--only bomb,fill"', "two of them"],
       ['make bench ARGS="--growth --json"', "with growth, as data"],
