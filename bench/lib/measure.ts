@@ -121,11 +121,11 @@ function needsOf({ needs = [], isOnOneCore = false }: Partial<Contestant> = {}):
 
 function measured(contest: Contest, line: Line, runs: Runs, mayJudge: boolean): Measured[] {
   const { what, unit, better, limit } = line;
-  const ours = valuesIn(runs, line.ours, better);
+  const ours = valuesIn(runs, line.ours);
   const base = { contest: contest.name, what, unit, better, limit, runs: ours.length };
   if (typeof ours === "string")
     return [{ ...base, runs: 0, missing: ours, ...verdict(line, NaN, undefined, false) }];
-  const theirs = line.peer && valuesIn(runs, line.peer.source, better);
+  const theirs = line.peer && valuesIn(runs, line.peer.source);
   const us = spread(ours, worstOf(better));
   if (line.peer === undefined || theirs === undefined)
     return [{ ...base, ours: us, ...verdict(line, us.median, undefined, mayJudge) }];
@@ -139,16 +139,8 @@ function measured(contest: Contest, line: Line, runs: Runs, mayJudge: boolean): 
   return [{ ...base, ours: us, peer, ratio, ...verdict(line, us.median, ratio, mayJudge) }];
 }
 
-function valuesIn(
-  runs: Runs,
-  [contestant, figure]: Source,
-  better: Line["better"],
-): readonly number[] | string {
-  return valuesOf(
-    runs[contestant] ?? [{ missing: failure(`${contestant} did not run`) }],
-    figure,
-    better,
-  );
+function valuesIn(runs: Runs, [contestant, figure]: Source): ReturnType<typeof valuesOf> {
+  return valuesOf(runs[contestant] ?? [{ missing: failure(`${contestant} did not run`) }], figure);
 }
 
 /** A quick run measures something smaller, so it judges nothing. */
@@ -186,8 +178,9 @@ async function measureGrowth(
         runs = await runsOf({ contest, contestant, load }, signal);
       }
       seen.set(key, runs);
-      const values = valuesOf(runs, figure, growth.kind === "rate" ? "more" : "less");
-      if (typeof values !== "string") points.push({ load, value: median(values) });
+      const values = valuesOf(runs, figure);
+      const worst = worstOf(growth.kind === "rate" ? "more" : "less");
+      if (typeof values !== "string") points.push({ load, value: spread(values, worst).median });
     }
     result.push({
       ...growth,

@@ -1,13 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { failure, hasFailed, ratios, valuesOf, whyNoMedian, worstOf } from "./rounds.ts";
-import { median, spread } from "./statistics.ts";
+import { spread } from "./statistics.ts";
 import { contestTable } from "./table.ts";
 
 const overtaken = { missing: "not full in time" };
 const took = (...seconds: readonly number[]) => seconds.map((value) => ({ seconds: value }));
 
-function secondsOf(outcomes: Parameters<typeof valuesOf>[0]): readonly number[] {
-  const values = valuesOf(outcomes, "seconds", "less");
+function secondsOf(outcomes: Parameters<typeof valuesOf>[0]): readonly (number | undefined)[] {
+  const values = valuesOf(outcomes, "seconds");
   if (typeof values === "string") throw new Error(values);
   return values;
 }
@@ -15,8 +15,12 @@ function secondsOf(outcomes: Parameters<typeof valuesOf>[0]): readonly number[] 
 describe("a round in which nothing was measured, though nothing broke", () => {
   it("counts as slower than all others, so the median of the others and it is exact", () => {
     const values = secondsOf([...took(41, 57), overtaken, ...took(59, 43)]);
-    expect(median(values)).toBe(57);
     expect(spread(values, worstOf("less"))).toEqual({ median: 57, min: 41, max: 59, without: 1 });
+  });
+
+  it("is not taken for one that has measured 0", () => {
+    const values = secondsOf(took(0, 23, 0));
+    expect(spread(values, worstOf("more"))).toEqual({ median: 0, min: 0, max: 23 });
   });
 
   it("is told in the table", () => {
@@ -33,9 +37,7 @@ describe("a round in which nothing was measured, though nothing broke", () => {
   });
 
   it("costs the median when the others are no majority, and then there is no need for more rounds", () => {
-    expect(valuesOf([...took(41, 57), overtaken, overtaken], "seconds", "less")).toBe(
-      overtaken.missing,
-    );
+    expect(valuesOf([...took(41, 57), overtaken, overtaken], "seconds")).toBe(overtaken.missing);
     expect(whyNoMedian([overtaken, overtaken], 5)).toBeUndefined();
     expect(whyNoMedian([overtaken, overtaken, overtaken], 5)).toBe(overtaken.missing);
   });
@@ -43,13 +45,13 @@ describe("a round in which nothing was measured, though nothing broke", () => {
 
 describe("a round that failed", () => {
   it("costs the median, whatever the others have measured", () => {
-    const values = valuesOf([...took(41, 57), { missing: failure("killed") }], "seconds", "less");
+    const values = valuesOf([...took(41, 57), { missing: failure("killed") }], "seconds");
     expect(values).toBe("failed: killed");
     expect(hasFailed({ missing: "failed: killed" })).toBe(true);
     expect(hasFailed(overtaken)).toBe(false);
   });
 
   it("is also one that has no such figure", () => {
-    expect(valuesOf(took(41), "minutes", "less")).toBe("failed: there is no figure minutes");
+    expect(valuesOf(took(41), "minutes")).toBe("failed: there is no figure minutes");
   });
 });

@@ -14,8 +14,8 @@ export function hasFailed({ missing }: { readonly missing?: string }): boolean {
 }
 
 /**
- * Why there can be no median of so many rounds: one has failed, or no majority has figures. A minority without can be lived with:
- * whatever they would have been, a median is told by the others as soon as it is known on which side of it these are.
+ * Why there can be no median of so many rounds: one has failed, or no majority has figures. A minority without can be lived with: they
+ * are known to be worse than the others, and a median asks for no more.
  */
 export function whyNoMedian(
   outcomes: readonly Outcome[],
@@ -26,24 +26,22 @@ export function whyNoMedian(
   return failed ?? (2 * reasons.length >= rounds ? reasons[0] : undefined);
 }
 
-/** A figure in each round, the worst that there can be in a round without: 0 or Infinity. Or why they have no median. */
+/** A figure of each round, undefined where it has measured nothing; or why they have no median. */
 export function valuesOf(
   outcomes: readonly Outcome[],
   figure: string,
-  better: Line["better"],
-): readonly number[] | string {
+): readonly (number | undefined)[] | string {
   const missing = whyNoMedian(outcomes);
   if (missing !== undefined) return missing;
-  const worst = worstOf(better);
   const values = outcomes.map((outcome) =>
-    missingIn(outcome) === undefined ? (outcome as Figures)[figure] : worst,
+    missingIn(outcome) === undefined ? ((outcome as Figures)[figure] ?? NaN) : undefined,
   );
   // NaN is null after its way through JSON.
-  const isWhole = values.every((value) => typeof value === "number" && !Number.isNaN(value));
-  return isWhole ? (values as number[]) : failure(`there is no figure ${figure}`);
+  const isWhole = values.every((value) => value === undefined || Number.isFinite(value));
+  return isWhole ? values : failure(`there is no figure ${figure}`);
 }
 
-/** Stands for the figure of a round that has none. */
+/** Worse than any figure: what a round that has none counts as. */
 export function worstOf(better: Line["better"]): number {
   return better === "more" ? 0 : Infinity;
 }
@@ -51,12 +49,13 @@ export function worstOf(better: Line["better"]): number {
 /** Ours beside theirs, round by round, more is better. A round in which neither has a figure tells nothing, and is left out. */
 export function ratios(
   better: Line["better"],
-  ours: readonly number[],
-  theirs: readonly number[],
+  ours: readonly (number | undefined)[],
+  theirs: readonly (number | undefined)[],
 ): readonly number[] {
+  const worst = worstOf(better);
   return ours
-    .map((value, round) => {
-      const other = theirs[round] ?? NaN;
+    .map((figure, round) => {
+      const [value, other] = [figure ?? worst, theirs[round] ?? worst];
       return better === "more" ? value / other : other / value;
     })
     .filter((ratio) => !Number.isNaN(ratio));

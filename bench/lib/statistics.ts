@@ -1,6 +1,6 @@
 /** statistics: several runs as one number and its spread. */
 
-/** The median with the lowest and the highest of the figures; `without` rounds have none, and are among the worst for the median. */
+/** The median with the lowest and the highest of the figures; `without` rounds have none, and are worse than all others for the median. */
 export type Spread = {
   readonly median: number;
   readonly min: number;
@@ -8,12 +8,16 @@ export type Spread = {
   readonly without?: number;
 };
 
-/** Values that stand for a round without a figure are `worst`. Throws a RangeError when there are no values. */
-export function spread(values: readonly number[], worst: number): Spread {
-  const figures = values.filter((value) => value !== worst);
+/** For the median whoever has no figure is given `worst`. Throws a RangeError when there are no values. */
+export function spread(values: readonly (number | undefined)[], worst: number): Spread {
+  const figures = values.filter((value) => value !== undefined);
   const without = values.length - figures.length;
   return {
-    ...{ median: median(values), min: Math.min(...figures), max: Math.max(...figures) },
+    ...{
+      median: median(values.map((value) => value ?? worst)),
+      min: Math.min(...figures),
+      max: Math.max(...figures),
+    },
     ...(without === 0 ? {} : { without }),
   };
 }

@@ -13,7 +13,7 @@ const FULL = 100_000;
 const STATES = join(import.meta.dirname, "../../cmd/states.js");
 
 /**
- * On a busy host the same count takes 25 ms for a while and 50 for the next, each for about half a second: somebody else has had the other half of the
+ * On a busy host the same count takes 25 ms for some tenths of a second and 50 ms for the next: somebody else has had the other half of the
  * core. So many are done that some have it alone.
  */
 const COUNTS = 25;
