@@ -13,6 +13,7 @@ import { join } from "node:path";
 import { flag, integer, optional, toggle, words } from "../lib/cli/flags.ts";
 import { command, main, UsageError } from "../lib/cli/main.ts";
 import type { Io } from "../lib/cli/io.ts";
+import { compareWithNearest, nameOf } from "./lib/against.ts";
 import type { Contest } from "./lib/contest.ts";
 import type { Effort } from "./lib/measure.ts";
 import { resultsIn, type BenchResult } from "./lib/result.ts";
@@ -77,7 +78,6 @@ await main(
         throw error;
       });
       if (result === undefined) return 130;
-      const { compareWithNearest } = await import("./lib/against.ts");
       return show(
         earlier.length === 0
           ? result
@@ -123,9 +123,11 @@ function earlierRuns(
 ): readonly BenchResult[] {
   if (against === undefined) return [];
   if (isQuick) throw new UsageError("--against compares whole loads, and --quick has small ones");
-  const chosen = new Set(contests.map(({ name }) => name));
+  const chosen = new Set(
+    contests.flatMap(({ name, lines }) => lines.map(({ what }) => nameOf({ contest: name, what }))),
+  );
   const runs = readable(against).filter(({ lines }) =>
-    lines.some(({ contest, ratio }) => ratio !== undefined && chosen.has(contest)),
+    lines.some((line) => line.ratio !== undefined && chosen.has(nameOf(line))),
   );
   if (runs.length === 0)
     throw new UsageError(`--against: ${against} has no ratio of what is to be measured`);

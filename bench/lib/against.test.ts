@@ -41,6 +41,16 @@ describe("ratios of two runs", () => {
     expect(compareRatios([floor], [line("the floor", 1.23)])).toEqual([]);
   });
 
+  it("are left out, and named, where nothing of that name is measured any more", () => {
+    const machine = { kernel: "6.18", node: "v20", cpus: 2, model: "some", memoryBytes: 1 };
+    const lines = [line("12 s later", 1), line("a", 1), { ...line("b", 1), contest: "another" }];
+    const then = { version: 1, date: "2026-11-22", machine, lines, growth: [] } as const;
+    expect(compareWithNearest([line("20 s later", 1), line("a", 1)], [then])).toMatchObject({
+      ratios: [{ what: "a", isSame: true }],
+      gone: ["12 s later"],
+    });
+  });
+
   it("are not the same where one was not measured now, unless its contest was not held", () => {
     const then = [line("lost", 1), { ...line("elsewhere", 1), contest: "another" }];
     expect(compareRatios([line("lost", undefined)], then)).toMatchObject([

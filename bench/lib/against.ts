@@ -35,6 +35,7 @@ export function compareWithNearest(
     ...{ date: nearest.date, peersApart: nearest.peersApart },
     others: others.map(({ date, peersApart }) => ({ date, peersApart })),
     ratios: compareRatios(now, nearest.run.lines),
+    gone: goneFrom(now, nearest.run.lines),
   };
 }
 
@@ -53,16 +54,16 @@ export function peersApart(now: readonly Measured[], then: readonly Measured[]):
 
 /**
  * Compares line by line, for the contests that were held now. A line that has lost its ratio is not the same; one that has none by
- * design any more is left out.
+ * design any more, or that no contest has, is left out.
  */
 export function compareRatios(
   now: readonly Measured[],
   then: readonly Measured[],
 ): readonly Moved[] {
-  const contests = new Set(now.map(({ contest }) => contest));
+  const names = new Set(now.map(nameOf));
   const lines = new Map(now.map((line) => [keyOf(line), line]));
   return then.flatMap((line) => {
-    if (line.ratio === undefined || !contests.has(line.contest)) return [];
+    if (line.ratio === undefined || !names.has(nameOf(line))) return [];
     const found = lines.get(keyOf(line));
     if (found?.isFloor === true) return [];
     const change = changeOf(found?.ratio, line.ratio);
@@ -76,6 +77,22 @@ export function compareRatios(
       },
     ];
   });
+}
+
+/** What had a ratio, in a contest that was held now, and is measured no more, or by another name. */
+function goneFrom(now: readonly Measured[], then: readonly Measured[]): readonly string[] {
+  const contests = new Set(now.map(({ contest }) => contest));
+  const names = new Set(now.map(nameOf));
+  return then.flatMap((line) =>
+    line.ratio !== undefined && contests.has(line.contest) && !names.has(nameOf(line))
+      ? [line.what]
+      : [],
+  );
+}
+
+/** Where the peer could not be measured, a line still has this. */
+export function nameOf({ contest, what }: Pick<Measured, "contest" | "what">): string {
+  return `${contest}\n${what}`;
 }
 
 function changeOf(now = NaN, then = NaN): number {

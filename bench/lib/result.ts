@@ -23,6 +23,8 @@ export type BenchResult = {
 export type Comparison = Apart & {
   readonly others: readonly Apart[];
   readonly ratios: readonly Moved[];
+  /** What that run has a ratio of, and no contest measures any more. */
+  readonly gone: readonly string[];
 };
 
 /** A run, and how far its peers are from those of now: 0.1 is 10 %, Infinity (null as JSON) that they share none. */

@@ -120,7 +120,7 @@ export function minuteOf({ date }: { readonly date: string }): string {
 
 /** Ratios then and now, and how the peer's own figure has changed: that is the machine. */
 export function movedTable(
-  { date, peersApart, others, ratios: moved }: Comparison,
+  { date, peersApart, others, ratios: moved, gone }: Comparison,
   lines: readonly Measured[],
 ): string {
   const table = new Table({
@@ -148,5 +148,8 @@ export function movedTable(
     ...others.map((other) => `${apartText(other.peersApart)} from ${minuteOf(other)}`),
   ].join(", ");
   const rest = more.length === 0 ? "" : `; ${more.length} are not in it`;
-  return `${table.toString()}\n${verdict}${rest}\n${machines}`;
+  const less = gone
+    .map((what) => `\nin that run only, as it is measured no more: ${what}`)
+    .join("");
+  return `${table.toString()}\n${verdict}${rest}${less}\n${machines}`;
 }

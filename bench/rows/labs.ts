@@ -16,7 +16,7 @@ export const demoContest: Contest = {
   name: "demo",
   isLong: true,
   load: { full: 1, quick: 1 },
-  runs: 1,
+  runs: 3,
   contestants: {
     demo: {
       isOutside: true,
