@@ -307,7 +307,25 @@ describe.skipIf(isMissing)("trace", () => {
     expect(finished.code).toBe(0);
     expect(rows.map(({ name }) => name)).toContain("accept4");
     expect(notes).toContain("packets are missing: tcpdump was ended by SIGKILL");
-    expect(notes).toContain("calls are missing: strace ended in the middle of a line");
+    expect(notes).toContain("calls are missing: strace was killed");
+  });
+
+  it("says so of a strace, too, that has left no line without an end", async () => {
+    const busy = spawn("sh", ["-c", "while :; do :; done"], { timeout: 60_000 });
+    const trace = start("trace", ["--json", "--pid", `${busy.pid}`, "--for-ms", "600000"]);
+    const tracer = await until(
+      () => tracerOf(busy.pid ?? 0),
+      (pid) => pid > 0,
+    );
+    process.kill(tracer, "SIGKILL");
+    const finished = await trace.finished;
+    busy.kill();
+    expect((lastJson(finished) as TraceJson).notes).toEqual(["calls are missing: strace was killed"]);
+  });
+
+  it("takes a command that was killed for no strace that was", async () => {
+    const finished = await run("trace", ["--json", "--", "sh", "-c", "kill -KILL $$"]);
+    expect((lastJson(finished) as TraceJson).notes).toEqual([]);
   });
 
   it("knows the sockets of a process that lives in another network", async () => {

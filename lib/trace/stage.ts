@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import { NeedsError } from "../kernel/errors.ts";
 import { whenCutLoose } from "../kernel/lifeline.ts";
-import { diesWithParent, processTrouble, tracerOf } from "../kernel/process.ts";
+import { diesWithParent, exitCodeOf, processTrouble, tracerOf } from "../kernel/process.ts";
 import { enterSandbox, wayIntoNetwork } from "../kernel/sandbox.ts";
 import { writeSysctl } from "../kernel/sysctl.ts";
 import { hasTool } from "../kernel/tools.ts";
@@ -32,6 +32,7 @@ type OrderOf<K extends Order["kind"]> = Order & { readonly kind: K };
 const DEADLINE_MS = 10_000;
 const SETTLE_MS = 5_000;
 const TIME_WAIT_DEADLINE_MS = 70_000;
+const KILLED = exitCodeOf({ signal: "SIGKILL" });
 
 /** Does what the order says. Rejects with a NeedsError when a tool is missing. */
 async function perform(order: Order): Promise<Recording> {
@@ -172,17 +173,22 @@ async function wayTo(pid: number): Promise<readonly string[]> {
 
 type Packets = Pick<Recording, "pcap" | "tcpdump" | "notes">;
 
-/** strace that was killed has left a line without an end: what it had written before is good. */
+/**
+ * strace that was killed may have left a line without an end: what it had written before is good. It may also have been between two
+ * lines; so may one that ends as what it traces was killed, but that has said so.
+ */
 function wholeLines(
   traced: Traced,
   { notes, ...rest }: Packets,
 ): Packets & Pick<Recording, "traced"> {
   const end = traced.strace.lastIndexOf("\n") + 1;
-  const isCut = end < traced.strace.length;
+  const text = traced.strace.slice(0, end);
+  const isCut =
+    end < traced.strace.length || (traced.exitCode === KILLED && !text.endsWith("+++\n"));
   return {
     ...rest,
-    traced: [{ ...traced, strace: traced.strace.slice(0, end) }],
-    notes: isCut ? [...notes, "calls are missing: strace ended in the middle of a line"] : notes,
+    traced: [{ ...traced, strace: text }],
+    notes: isCut ? [...notes, "calls are missing: strace was killed"] : notes,
   };
 }
 

@@ -39,7 +39,8 @@ const STRACE_FLAGS = [
   ...["-f", "-yy", "-s", "48"],
   ...["--absolute-timestamps=format:unix,precision:ns", "--syscall-times=ns"],
   ...["-e", `trace=${CALLS.replaceAll(",", ",?")}`],
-  ...["-e", "signal=none"],
+  // A process never sees this signal, so it interrupts nothing; but only whoever asks for it is told that one was killed.
+  ...["-e", "signal=KILL"],
 ] as const;
 
 /**
