@@ -320,7 +320,9 @@ describe.skipIf(isMissing)("trace", () => {
     process.kill(tracer, "SIGKILL");
     const finished = await trace.finished;
     busy.kill();
-    expect((lastJson(finished) as TraceJson).notes).toEqual(["calls are missing: strace was killed"]);
+    expect((lastJson(finished) as TraceJson).notes).toEqual([
+      "calls are missing: strace was killed",
+    ]);
   });
 
   it("takes a command that was killed for no strace that was", async () => {
