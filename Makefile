@@ -140,7 +140,7 @@ bench: $(BUILT) ## Measure, side by side with other programs (ARGS)
 	@$(NODE) dist/bench/main.js $(ARGS) $(UNLESS_CTRL_C)
 
 .PHONY: bench-record
-bench-record: $(BUILT) ## Measure everything for docs/benchmarks.md (about an hour)
+bench-record: $(BUILT) ## Measure everything for docs/benchmarks.md, with growth
 	node dist/bench/main.js --growth --json > dist/benchmarks.json || [ $$? -eq 1 ]
 	$(BIN)/prettier --parser json < dist/benchmarks.json > docs/benchmarks/$$(date -u +%F).json
 	node dist/docs/generate.js

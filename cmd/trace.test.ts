@@ -310,7 +310,7 @@ describe.skipIf(isMissing)("trace", () => {
     expect(notes).toContain("calls are missing: strace was killed");
   });
 
-  it("says so of a strace, too, that has left no line without an end", async () => {
+  it("says that strace was killed also where it has left no line without an end", async () => {
     const busy = spawn("sh", ["-c", "while :; do :; done"], { timeout: 60_000 });
     const trace = start("trace", ["--json", "--pid", `${busy.pid}`, "--for-ms", "600000"]);
     const tracer = await until(

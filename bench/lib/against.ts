@@ -107,5 +107,5 @@ export function keyOf({
 }: Pick<Measured, "contest" | "what"> & {
   readonly peer?: { readonly name: string } | undefined;
 }): string {
-  return [contest, what, peer?.name].join("\n");
+  return [nameOf({ contest, what }), peer?.name].join("\n");
 }
