@@ -299,14 +299,20 @@ describe.skipIf(isMissing)("trace", () => {
     );
     const siblings = childrenOf(childrenOf(trace.pid)[0] ?? 0);
     const isTcpdump = (pid: number): boolean => commandLine(pid)[0] === "tcpdump";
-    process.kill(siblings.find(isTcpdump) ?? 0, "SIGKILL");
+    // Where an ordinary user may not capture, there is none.
+    const tcpdump = siblings.find(isTcpdump);
+    if (tcpdump !== undefined) process.kill(tcpdump, "SIGKILL");
     await run("client", ["--port", `${server.port}`]);
     process.kill(tracer, "SIGKILL");
     const finished = await trace.finished;
     const { rows, notes } = lastJson(finished) as TraceJson;
     expect(finished.code).toBe(0);
     expect(rows.map(({ name }) => name)).toContain("accept4");
-    expect(notes).toContain("packets are missing: tcpdump was ended by SIGKILL");
+    expect(notes[0]).toMatch(
+      tcpdump === undefined
+        ? /^no packets: /
+        : /^packets are missing: tcpdump was ended by SIGKILL$/,
+    );
     expect(notes).toContain("calls are missing: strace was killed");
   });
 
@@ -320,9 +326,8 @@ describe.skipIf(isMissing)("trace", () => {
     process.kill(tracer, "SIGKILL");
     const finished = await trace.finished;
     busy.kill();
-    expect((lastJson(finished) as TraceJson).notes).toEqual([
-      "calls are missing: strace was killed",
-    ]);
+    const { notes } = lastJson(finished) as TraceJson;
+    expect(notes).toContain("calls are missing: strace was killed");
   });
 
   it("takes a command that was killed for no strace that was", async () => {
