@@ -612,6 +612,17 @@ describe("lab shell", () => {
     expect(alone.stderr).not.toContain("outside");
   });
 
+  it("says what a shell that joins cannot do, where it has no capabilities", async (test) => {
+    test.skip(cannotOpen() !== undefined, cannotOpen());
+    const first = await openShell();
+    const words = ["shell", "--", "grep", "CapEff", "/proc/self/status"];
+    const { stdout, stderr } = await run("lab", words);
+    expect(stdout).toMatch(/^CapEff:\t[0-9a-f]+\n$/);
+    expect(stderr.includes("Parameters, tcpdump")).toBe(/\t0+\n$/.test(stdout));
+    first.child.kill("SIGKILL");
+    await until(sandboxed, (processes) => processes.length === 0);
+  });
+
   it("is joined by a second call, so that server and bomb meet; the bomb fills all 1,000 ports", async (test) => {
     test.skip(cannotOpen() !== undefined, cannotOpen());
     const server = start("lab", ["shell", "--", process.execPath, "dist/cmd/server.js"]);

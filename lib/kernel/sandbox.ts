@@ -166,8 +166,20 @@ export function networkNamespace(pid: number | "self" = "self"): string {
   return readlinkSync(`/proc/${pid}/ns/net`);
 }
 
-/** Two ways to enter a network: as root, and into the user namespace of ours that owns it. */
-const WAYS = [["--net"], ["--user", "--preserve-credentials", "--net"]] as const;
+/**
+ * Ways into the user namespace of a sandbox, the better one first. Without --preserve-credentials nsenter tries to become uid 0, which is
+ * not there; and without --keep-caps, which it has since util-linux 2.40, execve(2) takes the capabilities from any other uid.
+ */
+export const WAYS_INTO_USER_NAMESPACE = [
+  ["--user", "--preserve-credentials", "--keep-caps"],
+  ["--user", "--preserve-credentials"],
+] as const;
+
+/** As root, or into the user namespace of ours that owns the network. */
+const WAYS_INTO_NETWORK = [
+  ["--net"],
+  ...WAYS_INTO_USER_NAMESPACE.map((way) => [...way, "--net"]),
+] as const;
 
 /**
  * Words before a command that make it run in the network where a process lives: none where that is our own, undefined when we may
@@ -175,8 +187,16 @@ const WAYS = [["--net"], ["--user", "--preserve-credentials", "--net"]] as const
  */
 export async function wayIntoNetwork(pid: number): Promise<readonly string[] | undefined> {
   if (networkNamespace(pid) === networkNamespace()) return [];
+  return firstThatEnters(pid, WAYS_INTO_NETWORK);
+}
+
+/** Words before a command that make it run where a process lives: nsenter(1) with the first flags that work, undefined when none do. */
+export async function firstThatEnters(
+  pid: number,
+  ways: readonly (readonly string[])[],
+): Promise<readonly string[] | undefined> {
   const { execa } = await import("execa");
-  for (const flags of WAYS) {
+  for (const flags of ways) {
     const args = [`--target=${pid}`, ...flags, "--"];
     if (!(await execa("nsenter", [...args, "true"], { reject: false })).failed)
       return ["nsenter", ...args];

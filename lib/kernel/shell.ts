@@ -5,8 +5,14 @@
  * command line, and /proc is searched for that.
  */
 import { readFileSync } from "node:fs";
+import { NeedsError } from "./errors.ts";
 import { allPids, commandLine, diesWithParent, isOurs } from "./process.ts";
-import { networkNamespace, SANDBOX_VARIABLE } from "./sandbox.ts";
+import {
+  firstThatEnters,
+  networkNamespace,
+  SANDBOX_VARIABLE,
+  WAYS_INTO_USER_NAMESPACE,
+} from "./sandbox.ts";
 import { needTool, searchPath } from "./tools.ts";
 
 /** The mark: the first argument of a sandbox shell's first program. Whatever makes the sandbox carries it further behind. */
@@ -30,21 +36,35 @@ function isElsewhere(pid: number, own: string): boolean {
   }
 }
 
-/** The command line that runs `argv` inside the sandbox of `pid`, in the present folder. Throws NeedsError without the tool for it. */
-export function joinCommand(pid: number, argv: readonly string[]): readonly string[] {
+/** How to run a command inside a sandbox. */
+export type Join = {
+  readonly argv: readonly string[];
+  /** Without them no parameter can be changed, no packet captured and no process looked into. */
+  readonly hasCapabilities: boolean;
+};
+
+/**
+ * How to run `argv` inside the sandbox of `pid`, in the present folder. Rejects with a NeedsError without the tool for it, or when the
+ * sandbox may not be entered, or has ended.
+ */
+export async function joinCommand(pid: number, argv: readonly string[]): Promise<Join> {
   needTool("nsenter", "util-linux");
   const environment = [`${SANDBOX_VARIABLE}=${networkNamespace(pid)}`, `PATH=${searchPath()}`];
-  return [
-    ...["nsenter", `--target=${pid}`, ...userNamespaceFlags(pid)],
-    ...["--mount", "--net", "--pid", `--wd=${process.cwd()}`, "--"],
+  const rest = ["--mount", "--net", "--pid", `--wd=${process.cwd()}`];
+  const users = isInUserNamespaceOf(pid) ? [[]] : WAYS_INTO_USER_NAMESPACE;
+  const way = await firstThatEnters(
+    pid,
+    users.map((flags) => [...flags, ...rest]),
+  );
+  if (way === undefined) throw new NeedsError(`the sandbox of process ${pid} cannot be entered`);
+  return {
     // nsenter waits for its child, and would leave it behind when it is killed.
-    ...diesWithParent(["env", ...environment, ...argv]),
-  ];
+    argv: [...way, ...diesWithParent(["env", ...environment, ...argv])],
+    hasCapabilities: !way.includes("--user") || way.includes("--keep-caps"),
+  };
 }
 
-/** Without --preserve-credentials nsenter tries to become uid 0, which the sandbox does not have. */
-function userNamespaceFlags(pid: number): readonly string[] {
-  const same =
-    readFileSync(`/proc/${pid}/uid_map`, "latin1") === readFileSync("/proc/self/uid_map", "latin1");
-  return same ? [] : ["--user", "--preserve-credentials"];
+function isInUserNamespaceOf(pid: number): boolean {
+  const [its, own] = [pid, "self"].map((who) => readFileSync(`/proc/${who}/uid_map`, "latin1"));
+  return its === own;
 }

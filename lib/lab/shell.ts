@@ -43,12 +43,15 @@ export async function enterShell(
   const argv = ["env", `PATH=${path}`, ...(words.length > 0 ? words : [PROMPT, userShell()])];
   const existing = isAlone ? undefined : findShell();
   if (existing !== undefined) {
+    const {
+      argv: [file = "", ...args],
+      hasCapabilities,
+    } = await joinCommand(existing, argv);
     terminal.err(
-      "lab shell: joining the sandbox that is open. It ends with its first shell.\n" +
-        "Parameters, tcpdump and a look into processes: only there.",
+      "lab shell: joining the sandbox that is open. It ends with its first shell." +
+        (hasCapabilities ? "" : "\nParameters, tcpdump and a look into processes: only there."),
     );
     terminal.leaveSignalsToChild();
-    const [file = "", ...args] = joinCommand(existing, argv);
     const code = exitCodeOf(await execa(file, args, { ...attached(terminal), stdio: "inherit" }));
     if (findShell() !== existing)
       terminal.err("lab shell: the sandbox has ended; this is outside of it again.");

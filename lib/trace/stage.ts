@@ -153,7 +153,7 @@ async function attach({ pid, forMs }: OrderOf<"attach">): Promise<Recording> {
   clearTimeout(timer);
   if (traced.strace === "" && /\battach: /.test(traced.output))
     throw new NeedsError(
-      `${traced.output.trim()}: another user's process, or kernel.yama.ptrace_scope forbids it; try as root`,
+      `${traced.output.trim()}: another user's process, or one with capabilities, or kernel.yama.ptrace_scope forbids it; try as root`,
     );
   return { samples: [], bareFromNs: undefined, ...wholeLines(traced, await captured(capture)) };
 }
