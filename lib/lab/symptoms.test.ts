@@ -83,6 +83,17 @@ describe("the words of logs", () => {
     expect(namesIn("a quiet night")).toEqual([]);
   });
 
+  it("find names where they stand in the line", () => {
+    expect(namesIn("Error: connect EADDRNOTAVAIL 127.0.0.1:8080 - Local (0.0.0.0:0)")).toEqual([
+      "EADDRNOTAVAIL",
+    ]);
+    expect(namesIn("ECONNRESET, Connection reset by peer")).toEqual(["ECONNRESET"]);
+    expect(namesIn("TcpExtListenOverflows           23                 0.0")).toEqual([
+      "TcpExtListenOverflows",
+    ]);
+    expect(namesIn("ERROR: an EXAMPLE of TcpWords")).toEqual(["TcpWords"]);
+  });
+
   it("tell a process that is out of descriptors from a machine that is", () => {
     expect(namesIn("accept: Too many open files")).toEqual(["EMFILE"]);
     expect(namesIn("accept: Too many open files in system")).toEqual(["ENFILE"]);
@@ -92,5 +103,25 @@ describe("the words of logs", () => {
     expect(isAskedFor("ECONNRESET from read()", "connection reset by peer")).toBe(true);
     expect(isAskedFor('"socket hang up" in a log', "Socket hang up")).toBe(true);
     expect(isAskedFor("EMFILE from accept()", "too many open files in system")).toBe(false);
+    expect(isAskedFor("EPIPE from write()", "Error: write EPIPE")).toBe(true);
+    expect(isAskedFor("EPIPE from write()", "Error: write EPIPER")).toBe(false);
+  });
+
+  it.each([
+    ['"socket hang up" in a log', "Error: socket hang up"],
+    ['"dial tcp ...: i/o timeout" in a log (Go)', "dial tcp 10.0.0.1:443: i/o timeout"],
+    ['"file-max limit ... reached" in dmesg', "[23.0] VFS: file-max limit 1024 reached"],
+    [
+      '"Possible SYN flooding on port" in dmesg',
+      "request_sock_TCP: Possible SYN flooding on port 8080. Sending cookies.",
+    ],
+  ])("find %j by a line that has what it quotes", (symptom, line) => {
+    expect(isAskedFor(symptom, line)).toBe(true);
+  });
+
+  it("find no quoted symptom by a part of its parts, or by these in another order", () => {
+    const symptom = '"dial tcp ...: i/o timeout" in a log (Go)';
+    expect(isAskedFor(symptom, "read tcp 10.0.0.1:443: i/o timeout")).toBe(false);
+    expect(isAskedFor(symptom, "a log: i/o timeout of dial tcp")).toBe(false);
   });
 });

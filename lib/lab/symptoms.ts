@@ -57,24 +57,49 @@ export function errnoNumber(errno: keyof typeof ERRNO_WORDS): number {
   return constants.errno[errno];
 }
 
-/** The errnos and counters that a line of a log or of `netstat -s` is about: ECONNRESET for "recv() failed (104: Connection reset by peer)". */
+/**
+ * The errnos and counters that a line of a log or of `netstat -s` is about, named or in words: ECONNRESET for "read ECONNRESET" and for
+ * "recv() failed (104: Connection reset by peer)".
+ */
 export function namesIn(line: string): readonly string[] {
   const text = line.toLowerCase();
-  const named = [...Object.entries(ERRNO_WORDS), ...Object.entries(NETSTAT_WORDS)].filter(
+  const inWords = [...Object.entries(ERRNO_WORDS), ...Object.entries(NETSTAT_WORDS)].filter(
     ([, words]) => text.includes(words.toLowerCase()),
   );
   // The words of ENFILE begin with those of EMFILE.
-  const longest = named.filter(
-    ([, words]) => !named.some(([, other]) => other !== words && other.startsWith(words)),
+  const longest = inWords.filter(
+    ([, words]) => !inWords.some(([, other]) => other !== words && other.startsWith(words)),
   );
-  return longest.map(([name]) => name);
+  const named = line.split(/\W+/).filter(isName);
+  return [...new Set([...named, ...longest.map(([name]) => name)])];
 }
 
-/** Is `symptom` what somebody asks for: with a part of it, a name in it, or the words that a log has for that name? */
+function isName(word: string): boolean {
+  return Object.hasOwn(constants.errno, word) || /^(?:Ip|Tcp|Udp)[A-Z]/.test(word);
+}
+
+/** Is `symptom` what somebody asks for: with a part of it, a name in it, the words that a log has for that name, or a line with what it quotes? */
 export function isAskedFor(symptom: string, asked: string): boolean {
   const words = symptom.split(/\W+/);
   return (
     symptom.toLowerCase().includes(asked.toLowerCase()) ||
-    namesIn(asked).some((name) => words.includes(name))
+    namesIn(asked).some((name) => words.includes(name)) ||
+    quotedIn(symptom).some((phrase) => isWithin(asked.toLowerCase(), phrase.toLowerCase()))
   );
+}
+
+/** What a symptom has from a log, word for word. */
+function quotedIn(symptom: string): readonly string[] {
+  return [...symptom.matchAll(/"([^"]+)"/g)].map(([, phrase = ""]) => phrase);
+}
+
+/** Does `line` have the parts of `phrase` one after the other? Its "..." is what differs from line to line. */
+function isWithin(line: string, phrase: string): boolean {
+  let from = 0;
+  const parts = phrase.split("...").map((part) => part.trim());
+  return parts.every((part) => {
+    const at = line.indexOf(part, from);
+    from = at + part.length;
+    return at >= 0;
+  });
 }
