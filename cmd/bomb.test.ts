@@ -35,6 +35,30 @@ function timeWaitsFromNow(server: number): () => number[] {
   return () => all().filter((port) => !before.has(port));
 }
 
+/** What a script prints in a network of its own: 100 ports, each in TIME_WAIT for a minute, a server on port 2323, and `bomb`. */
+function besideServer(commands: string): string {
+  const script = `
+    set -e
+    bomb() { "$node" "$dist/cmd/bomb.js" "$@"; }
+    ip link set lo up
+    echo 40000 40099 > /proc/sys/net/ipv4/ip_local_port_range
+    echo 0 > /proc/sys/net/ipv4/tcp_tw_reuse
+    "$node" "$dist/cmd/server.js" --port 2323 --json > /dev/null &
+    trap 'kill $!' EXIT TERM
+    until [ "$("$node" "$dist/cmd/states.js" --json --port 2323 | grep -c '"LISTEN":1')" = 1 ]; do :; done
+    ${commands}`;
+  const { status, stdout, stderr } = spawnSync(
+    "unshare",
+    [..."--user --map-root-user --net sh -c".split(" "), script],
+    {
+      ...{ encoding: "utf8", timeout: 25_000 },
+      env: { ...process.env, node: process.execPath, dist: DIST },
+    },
+  );
+  expect(status, stderr).toBe(0);
+  return stdout;
+}
+
 describe("bomb", () => {
   it("opens and closes 23 connections, keeps 23 TIME_WAIT, less those that a RST has ended, and agrees with the kernel's counter", async () => {
     const resets = resetsFromNow();
@@ -113,23 +137,35 @@ describe("bomb", () => {
     expect(stdout.replaceAll(/\s+/g, " ")).toMatch(/explained \d+ ports? w(as|ere) passed over/);
   });
 
+  it("predicts no failure where the kernel throws TIME_WAITs away, and counts those", () => {
+    const stdout = besideServer(`
+      echo 23 > /proc/sys/net/ipv4/tcp_max_tw_buckets
+      bomb --port 2323 --count 230 --json`);
+    const result = JSON.parse(stdout) as { counters: Record<string, number> };
+    expect(result).toMatchObject({
+      ...{ predicted: { kind: "capped", maxTimeWaits: 23 }, successes: 230, failures: {} },
+    });
+    // A RST here and there ends a TIME_WAIT that was kept, and makes room for another.
+    expect(result.counters["TcpExtTCPTimeWaitOverflow"]).toBeGreaterThan(115);
+  });
+
+  it.each(["reset", "wait"])(
+    "predicts for --leave %s that nothing is free where an earlier bomb has left no port",
+    (leave) => {
+      const stdout = besideServer(`
+        bomb --port 2323 > /dev/null
+        bomb --port 2323 --count 23 --leave ${leave} --json || [ $? = 1 ]`);
+      expect(JSON.parse(stdout)).toMatchObject({
+        ...{ predicted: { kind: "never", capacity: 0, waiting: 100 }, successes: 0 },
+        failures: { EADDRNOTAVAIL: { count: 1 } },
+      });
+    },
+  );
+
   it("counts a port that an earlier bomb has left in TIME_WAIT as used", () => {
-    const script = `
-      set -e
-      ip link set lo up
-      echo 40000 40099 > /proc/sys/net/ipv4/ip_local_port_range
-      echo 0 > /proc/sys/net/ipv4/tcp_tw_reuse
-      "$0" "$1/cmd/server.js" --port 2323 --json > /dev/null &
-      trap 'kill $!' EXIT TERM
-      until [ "$("$0" "$1/cmd/states.js" --json --port 2323 | grep -c '"LISTEN":1')" = 1 ]; do :; done
-      "$0" "$1/cmd/bomb.js" --port 2323 --count 60 > /dev/null
-      "$0" "$1/cmd/bomb.js" --port 2323 --count 23 --json`;
-    const { status, stdout, stderr } = spawnSync(
-      "unshare",
-      [..."--user --map-root-user --net sh -c".split(" "), script, process.execPath, DIST],
-      { encoding: "utf8", timeout: 25_000 },
-    );
-    expect(status, stderr).toBe(0);
+    const stdout = besideServer(`
+      bomb --port 2323 --count 60 > /dev/null
+      bomb --port 2323 --count 23 --json`);
     const { connectByFill } = JSON.parse(stdout) as { connectByFill: (object | null)[] };
     const steps = connectByFill.flatMap((step, index) => (step === null ? [] : [index]));
     expect(steps[0]).toBeGreaterThanOrEqual(5);

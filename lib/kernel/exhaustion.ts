@@ -17,6 +17,8 @@ export type ExhaustionInput = {
   readonly namesPorts: boolean;
   /** When a port comes back: `timeWaitReuse()` of the destination. */
   readonly reuse: TimeWaitReuse;
+  /** How many TIME_WAITs the kernel keeps at a time, here and at a server of this network together: tcp_max_tw_buckets. */
+  readonly maxTimeWaits: number;
 };
 
 /** What will happen. */
@@ -42,25 +44,31 @@ export type Exhaustion =
       readonly mode: ReuseMode;
       readonly perSecond: number;
     }
-  /** No TIME_WAIT stays on our side: ports can be used again at once. */
+  /** The kernel keeps fewer TIME_WAITs than there are ports: who closes beyond them has the port back at once. */
+  | { readonly kind: "capped"; readonly capacity: number; readonly maxTimeWaits: number }
+  /** No TIME_WAIT stays on our side: ports can be used again at once, all but `waiting` that are in TIME_WAIT already. */
   | {
       readonly kind: "never";
       readonly capacity: number;
+      readonly waiting: number;
       readonly reason: "server closes first" | "closed by RST";
     };
 
-/** Predicts from the port range, from what is taken already and from tcp_tw_reuse. */
+/** Predicts from the port range, from what is taken already, from tcp_tw_reuse and from tcp_max_tw_buckets. */
 export function predictExhaustion(input: ExhaustionInput): Exhaustion {
+  const { closer, reuse, maxTimeWaits } = input;
   const capacity = freePorts(input.range, input.taken);
-  if (input.closer === "server") return { kind: "never", capacity, reason: "server closes first" };
-  if (input.closer === "reset") return { kind: "never", capacity, reason: "closed by RST" };
-  const { reuse } = input;
+  const usable = freePorts(input.range, input.lasting);
+  const waiting = usable - capacity;
+  if (closer === "server")
+    return { kind: "never", capacity, waiting, reason: "server closes first" };
+  if (closer === "reset") return { kind: "never", capacity, waiting, reason: "closed by RST" };
   if (reuse.kind === "never") {
-    const usable = freePorts(input.range, input.lasting);
+    if (capacity > 0 && maxTimeWaits < usable) return { kind: "capped", capacity, maxTimeWaits };
     return {
       kind: "certain",
       capacity,
-      waiting: usable - capacity,
+      waiting,
       missable: missable(input),
       sustainablePerSecond: (usable * 1_000) / TIME_WAIT_MS,
     };

@@ -69,6 +69,7 @@ describe("predictExhaustion", () => {
     closer: "client",
     namesPorts: false,
     reuse: { kind: "never" },
+    maxTimeWaits: Infinity,
   } as const;
 
   it("counts the free ports when TIME_WAIT cannot be shortened, and what they sustain in 60 s", () => {
@@ -111,6 +112,25 @@ describe("predictExhaustion", () => {
       kind: "above-rate",
       perSecond: 2_000,
       mode: 2,
+    });
+  });
+
+  it("predicts no failure where the kernel keeps fewer TIME_WAITs than there are ports", () => {
+    const capped = { kind: "capped", capacity: 1_000, maxTimeWaits: 999 };
+    expect(predictExhaustion({ ...base, maxTimeWaits: 999 })).toEqual(capped);
+    expect(predictExhaustion({ ...base, maxTimeWaits: 1_000 })).toHaveProperty("kind", "certain");
+    const taken = [new Set(base.range.ports)];
+    const full = { ...base, taken, maxTimeWaits: 23 };
+    expect(predictExhaustion(full)).toMatchObject({ kind: "certain", capacity: 0 });
+  });
+
+  it("counts what is in TIME_WAIT already against a RST, too", () => {
+    const taken = [new Set(base.range.ports)];
+    expect(predictExhaustion({ ...base, taken, closer: "reset" })).toEqual({
+      kind: "never",
+      capacity: 0,
+      waiting: 1_000,
+      reason: "closed by RST",
     });
   });
 

@@ -3,6 +3,7 @@ import { counterDelta, parseSockstat, readCounters } from "../kernel/counters.ts
 import { predictExhaustion, type Exhaustion } from "../kernel/exhaustion.ts";
 import { ephemeralPorts, timeWaitReuse } from "../kernel/ports.ts";
 import { openProcFile } from "../kernel/procfile.ts";
+import { readNumericSysctl } from "../kernel/sysctl.ts";
 import { Churn, type ChurnOptions, type ChurnResult } from "../protocol/churn.ts";
 import { procTexts, readProcNet } from "../sockets/capture.ts";
 import { procListenerView } from "../sockets/listener.ts";
@@ -66,6 +67,7 @@ export function prepareBomb(options: BombOptions): Bomb {
     closer: CLOSERS[options.leave],
     namesPorts: options.walkPorts,
     reuse,
+    maxTimeWaits: readNumericSysctl("net.ipv4.tcp_max_tw_buckets", Infinity),
   });
   const localPorts = options.walkPorts ? range.ports : [];
   return {
@@ -88,7 +90,7 @@ async function explode(
   const sockstat = openProcFile("/proc/self/net/sockstat");
   const timeWait = (): number => parseSockstat(sockstat.read()).timeWait;
   // What waits for its end on these ports uses them, too; other TIME_WAITs have nothing to do with them.
-  const waiting = predicted.kind === "certain" ? predicted.waiting : 0;
+  const waiting = "waiting" in predicted ? predicted.waiting : 0;
   const others = timeWait() - waiting;
   const fillLevel = (): number =>
     Math.max(0, Math.min(1, (timeWait() - others) / Math.max(1, predicted.capacity + waiting)));

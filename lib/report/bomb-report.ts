@@ -8,6 +8,9 @@ import { count, ms, wrapped } from "./format.ts";
 import { PLAIN_TABLE } from "./plain-table.ts";
 import { failureLines, NOBODY_LISTENS } from "./visits-report.ts";
 
+/** TCP_TIMEWAIT_LEN, include/net/tcp.h. */
+const TIME_WAIT_MS = 60_000;
+
 /** What a bomb says before it starts: the prediction, and whether this machine can show the failure at all. */
 export function bombOpening(
   destination: string,
@@ -37,11 +40,26 @@ export function predictionText(predicted: Exhaustion): string {
         `no failure below ${connections(Math.round(predicted.perSecond))} per second: tcp_tw_reuse gives a port back ` +
         `${predicted.delayMs} ms after its close, and ${ports} are free.`
       );
+    case "capped":
+      return (
+        `no failure: the kernel keeps ${count(predicted.maxTimeWaits)} TIME_WAITs at a time (tcp_max_tw_buckets), ` +
+        "fewer than there are ports; who closes beyond them has the port back at once."
+      );
     case "never":
-      return predicted.reason === "closed by RST"
-        ? "no failure: a RST leaves no TIME_WAIT, so every port is free again at once."
-        : "no failure: who closes first keeps the TIME_WAIT, here the server; its port is one and the same for all.";
+      return predicted.capacity === 0 ? noPortText(predicted) : `${neverText(predicted)}.`;
   }
+}
+
+function neverText({ reason }: Exhaustion & { readonly kind: "never" }): string {
+  return reason === "closed by RST"
+    ? "no failure: a RST leaves no TIME_WAIT, so every port is free again at once"
+    : "no failure: who closes first keeps the TIME_WAIT, here the server; its port is one and the same for all";
+}
+
+function noPortText(predicted: Exhaustion & { readonly kind: "never" }): string {
+  const { waiting } = predicted;
+  if (waiting === 0) return "EADDRNOTAVAIL at once: every port is in use.";
+  return `EADDRNOTAVAIL at once: no port is free, ${count(waiting)} are in TIME_WAIT, for up to 60 s. After that ${neverText(predicted)}.`;
 }
 
 function connections(number: number): string {
@@ -103,6 +121,9 @@ function explanations(result: BombResult): readonly string[] {
   if (result.failures["ECONNREFUSED"] !== undefined) return [NOBODY_LISTENS];
   const explain = [
     moreThanPorts,
+    notKept,
+    outOfDescriptors,
+    resetByServer,
     heldByServer,
     leftOpen,
     passedOver,
@@ -114,15 +135,38 @@ function explanations(result: BombResult): readonly string[] {
   return lines.filter((line) => line !== undefined);
 }
 
-function moreThanPorts({ predicted, successes, failures, counters }: BombResult) {
+function moreThanPorts(result: BombResult) {
+  const { predicted, successes, failures, counters, durationMs } = result;
   const more = successes - predicted.capacity;
   if (predicted.kind !== "certain" || failures["EADDRNOTAVAIL"] === undefined || more <= 0) return;
   const resets = counters["TcpOutRsts"] ?? 0;
-  const ended =
-    resets >= more
-      ? "a RST ended that many TIME_WAITs early"
-      : "that many TIME_WAITs have ended meanwhile, after their 60 s or early by a RST";
-  return `${count(more)} more than there are ports: ${ended} (TcpOutRsts ${count(resets)}; RFC 1337)`;
+  const isOver = predicted.waiting > 0 || durationMs >= TIME_WAIT_MS;
+  return `${count(more)} more than there are ports: ${freedBy(resets >= more, isOver)} (TcpOutRsts ${count(resets)}; RFC 1337)`;
+}
+
+/** What gave ports back: can TIME_WAITs have lasted their time? */
+function freedBy(wereReset: boolean, canBeOver: boolean): string {
+  if (wereReset) return "a RST ended that many TIME_WAITs early";
+  if (canBeOver)
+    return "that many TIME_WAITs have ended meanwhile, after their 60 s or early by a RST";
+  return "where the server's FIN was faster than ours the TIME_WAIT is on its side, and our port is free at once; and a RST ends a TIME_WAIT early";
+}
+
+function notKept({ counters }: BombResult) {
+  const dropped = counters["TcpExtTCPTimeWaitOverflow"] ?? 0;
+  if (dropped === 0) return;
+  return `${count(dropped)} TIME_WAITs were not kept, being more than tcp_max_tw_buckets (TcpExtTCPTimeWaitOverflow): ports are free at once, and late segments may stray into the next connection`;
+}
+
+function outOfDescriptors({ failures }: BombResult) {
+  if (failures["EMFILE"] === undefined) return;
+  return "EMFILE: this program has no descriptor left, for each attempt under way needs one: lower --concurrency, or raise ulimit -n";
+}
+
+/** The handshake was done, or there would be no RST of that kind; Node asks for the result of connect() only afterwards. */
+function resetByServer({ failures }: BombResult) {
+  if (failures["ECONNRESET"] === undefined) return;
+  return "ECONNRESET: the server's kernel had accepted, and a RST came before this program had looked: a server that resets what it accepts, or a full accept queue with tcp_abort_on_overflow=1";
 }
 
 /** A server that leaks: no TIME_WAIT begins before its FIN has come. */

@@ -97,6 +97,9 @@ describe("server report", () => {
 
 describe("bomb report", () => {
   const counts = emptyCounts();
+  const failed = (errno: string): BombResult["failures"] => ({
+    [errno]: { count: 1, first: `connect ${errno}`, syscalls: { connect: 1 } },
+  });
   const result: BombResult = {
     attempts: 1_005,
     successes: 1_004,
@@ -134,10 +137,42 @@ describe("bomb report", () => {
     expect(text).toMatch(/^TIME_WAIT +0 +1,000 +0 +0$/m);
   });
 
-  it("blames no RST that was not sent: TIME_WAITs from before end by themselves", () => {
-    const text = bombReport({ ...result, counters: { TcpOutRsts: 3 } }).replaceAll(/\s+/g, " ");
-    expect(text).toContain(
+  it.each([
+    ["there were TIME_WAITs before", { predicted: { ...result.predicted, waiting: 23 } as const }],
+    ["it took a minute", { durationMs: 60_001 }],
+  ])("blames no RST that was not sent: TIME_WAITs end by themselves when %s", (_when, changed) => {
+    const all = { ...result, successes: 1_004, counters: { TcpOutRsts: 3 }, ...changed };
+    expect(bombReport(all).replaceAll(/\s+/g, " ")).toContain(
       "explained 4 more than there are ports: that many TIME_WAITs have ended meanwhile, after their 60 s or early by a RST (TcpOutRsts 3; RFC 1337)",
+    );
+  });
+
+  it("blames no end of TIME_WAIT within a run that was shorter", () => {
+    const text = bombReport({ ...result, counters: {} }).replaceAll(/\s+/g, " ");
+    expect(text).toContain("4 more than there are ports: where the server's FIN was faster");
+    expect(text).not.toContain("60 s or early");
+  });
+
+  it.each([
+    [{ counters: { TcpExtTCPTimeWaitOverflow: 23 } }, "23 TIME_WAITs were not kept"],
+    [{ failures: failed("ECONNRESET") }, "ECONNRESET: the server's kernel had accepted"],
+    [{ failures: failed("EMFILE") }, "EMFILE: this program has no descriptor left"],
+  ])("explains what no prediction of ports has: %j", (changed, words) => {
+    expect(bombReport(result)).not.toContain(words);
+    expect(bombReport({ ...result, ...changed }).replaceAll(/\s+/g, " ")).toContain(
+      `explained ${words}`,
+    );
+  });
+
+  it("predicts what a cap on TIME_WAITs, or a range without a free port, makes of it", () => {
+    const capped = { kind: "capped", capacity: 1_000, maxTimeWaits: 100 } as const;
+    expect(predictionText(capped)).toContain("keeps 100 TIME_WAITs at a time (tcp_max_tw_buckets)");
+    const full = { kind: "never", capacity: 0, waiting: 1_000, reason: "closed by RST" } as const;
+    expect(predictionText(full)).toMatch(
+      /^EADDRNOTAVAIL at once: .* 1,000 .* After that no failure/,
+    );
+    expect(predictionText({ ...full, waiting: 0 })).toBe(
+      "EADDRNOTAVAIL at once: every port is in use.",
     );
   });
 
@@ -170,7 +205,7 @@ describe("bomb report", () => {
 
   it("says who closed in place of a server that was expected to, and nothing where it has", () => {
     const waits = (reason: "server closes first" | "closed by RST", us: number): string => {
-      const predicted = { kind: "never", capacity: 1_000, reason } as const;
+      const predicted = { kind: "never", capacity: 1_000, waiting: 0, reason } as const;
       const all = { attempts: 1_004, failures: {}, closedFirst: { us, server: 0 } };
       return bombReport({ ...result, ...all, predicted });
     };
@@ -243,9 +278,8 @@ describe("bomb report", () => {
     const text = bombOpening("127.0.0.1:8080", { ...predicted, perSecond: 28_232 }, 0);
     expect(text.replaceAll(/\s+/g, " ")).toContain("make lab NAME=time-wait-exhaustion");
     expect(text.replaceAll(/\s+/g, " ")).toContain(why);
-    expect(predictionText({ kind: "never", capacity: 1, reason: "closed by RST" })).toContain(
-      "no failure",
-    );
+    const never = { kind: "never", capacity: 1, waiting: 0, reason: "closed by RST" } as const;
+    expect(predictionText(never)).toMatch(/^no failure/);
   });
 });
 
