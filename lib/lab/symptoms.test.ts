@@ -91,6 +91,8 @@ describe("the words of logs", () => {
     expect(namesIn("TcpExtListenOverflows           23                 0.0")).toEqual([
       "TcpExtListenOverflows",
     ]);
+    expect(namesIn("bind failed, errno 98")).toEqual(["EADDRINUSE"]);
+    expect(namesIn("[Errno 23] whatever; errno=2323")).toEqual(["ENFILE"]);
     expect(namesIn("ERROR: an EXAMPLE of TcpWords")).toEqual(["TcpWords"]);
   });
 
@@ -110,12 +112,16 @@ describe("the words of logs", () => {
   it.each([
     ['"socket hang up" in a log', "Error: socket hang up"],
     ['"dial tcp ...: i/o timeout" in a log (Go)', "dial tcp 10.0.0.1:443: i/o timeout"],
+    [
+      '"nf_conntrack: table full ... dropping packet" in dmesg',
+      "nf_conntrack: nf_conntrack: table full in netns 4026532000, dropping packet",
+    ],
     ['"file-max limit ... reached" in dmesg', "[23.0] VFS: file-max limit 1024 reached"],
     [
       '"Possible SYN flooding on port" in dmesg',
       "request_sock_TCP: Possible SYN flooding on port 8080. Sending cookies.",
     ],
-  ])("find %j by a line that has what it quotes", (symptom, line) => {
+  ])("find %s by a line that has what it quotes", (symptom, line) => {
     expect(isAskedFor(symptom, line)).toBe(true);
   });
 

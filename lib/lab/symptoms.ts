@@ -40,7 +40,7 @@ export const NETSTAT_WORDS = {
 
 /** What shows on a machine that has one of the failures that are explained, and not run: symptom to page in docs/explained/. */
 export const EXPLAINED: ReadonlyMap<string, string> = new Map([
-  ['"nf_conntrack: table full, dropping packet" in dmesg', "conntrack-full"],
+  ['"nf_conntrack: table full ... dropping packet" in dmesg', "conntrack-full"],
   ["ETIMEDOUT from connect() while all that is connected goes on", "conntrack-full"],
   ['"TCP: out of memory" in dmesg', "tcp-mem"],
   ["TcpExtTCPAbortOnMemory rises", "tcp-mem"],
@@ -71,8 +71,13 @@ export function namesIn(line: string): readonly string[] {
     ([, words]) => !inWords.some(([, other]) => other !== words && other.startsWith(words)),
   );
   const named = line.split(/\W+/).filter(isName);
-  return [...new Set([...named, ...longest.map(([name]) => name)])];
+  const numbered = [...line.matchAll(/\berrno[ :=](\d{1,3})\b/gi)].flatMap(([, number]) =>
+    ERRNOS.filter((errno) => errnoNumber(errno) === Number(number)),
+  );
+  return [...new Set([...named, ...numbered, ...longest.map(([name]) => name)])];
 }
+
+const ERRNOS = Object.keys(ERRNO_WORDS) as (keyof typeof ERRNO_WORDS)[];
 
 function isName(word: string): boolean {
   return Object.hasOwn(constants.errno, word) || /^(?:Ip|Tcp|Udp)[A-Z]/.test(word);

@@ -219,7 +219,8 @@ export default defineLab({
       "TcpAttemptFails rises",
     ],
     fix: [
-      "A connect timeout of your own, well below two minutes: in Node destroy() on 'timeout', or AbortSignal.timeout().",
+      "A connect timeout of your own, well below two minutes: in Node setTimeout(ms), destroy() on 'timeout', and setTimeout(0) on 'connect', for otherwise it goes on as a limit on silence. " +
+        "Not with signal: AbortSignal.timeout(): net.connect() keeps it, and destroys the socket when the time is over, connected or not.",
       "ECONNREFUSED: the service is down, or on another port or address, or a firewall rejects. Retry with back-off.",
       "EHOSTUNREACH, ETIMEDOUT: a host that is down, routes, security groups, firewalls. Retrying at once does not help.",
       "In your own firewall reject rather than drop inside your network: errors become fast and readable.",

@@ -185,7 +185,7 @@ export default defineLab({
     symptoms: ["EMFILE from connect()"],
     fix: [
       "A descriptor limit above the number of connections, on both sides: ulimit -n, LimitNOFILE=, --ulimit nofile=.",
-      "More than about 28,000 connections to one address and port need more client addresses: ports run out before memory does.",
+      "More than about 28,000 connections to one address and port need a wider net.ipv4.ip_local_port_range, of up to 64,512 ports, and beyond that more client addresses or more destinations: ports run out before memory does.",
     ],
     reports: ["grafana/k6#2006", "sockjs/sockjs-node#94"],
   },

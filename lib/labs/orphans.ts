@@ -154,7 +154,7 @@ const resetAfterGrace = {
 
 const shortPauses = {
   about:
-    "tcp_rto_max_ms=1000 (Linux 6.15): pauses soon reach their maximum, and the kernel gives up",
+    "tcp_rto_max_ms=1000 (Linux 6.15): pauses soon reach their maximum, and the kernel gives up, also on slow readers",
   run: (bench: Bench, { clients }: Params) =>
     withSockets(async (own) => {
       bench.need(readSysctl(LONGEST_PAUSE) !== undefined, `needs ${LONGEST_PAUSE} (Linux 6.15)`);
@@ -245,7 +245,10 @@ export default defineLab({
       "Do not leave it to close(): end(), wait for 'close', which comes with the peer's FIN, and after a deadline socket.resetAndDestroy(). 'finish' is too early: it says that " +
         "the kernel has everything, not that the peer has. In C: SO_LINGER with 0, or TCP_USER_TIMEOUT.",
       "Less data in the kernel: a smaller tcp_wmem maximum, TCP_NOTSENT_LOWAT.",
-      "net.ipv4.tcp_rto_max_ms (Linux 6.15), or TCP_RTO_MAX_MS for one socket: the longest pause, for repetitions too. The peer is not told: its side needs a time-out of its own.",
+      "TCP_RTO_MAX_MS (Linux 6.15) for the socket that is about to be closed: the longest pause, so that with 1000 an orphan is given up after some 3 s. A slow but honest reader loses the rest then, too. The peer is not told: " +
+        "its side needs a time-out of its own.",
+      "Not net.ipv4.tcp_rto_max_ms for everybody, as here in a network of its own: repetitions have the same longest pause, so with 1000 a connection that hears nothing is given up after 15 s instead of a quarter of an hour. More of them, " +
+        "tcp_retries2, make it four minutes at most, for that ends at 255.",
     ],
     reports: [
       "shadowsocks/shadowsocks-rust#376",
