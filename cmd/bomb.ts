@@ -13,6 +13,7 @@ import { command, main, UsageError } from "../lib/cli/main.ts";
 import { REMOTE_RATE_PER_SECOND, resolveTarget } from "../lib/cli/target.ts";
 import { isLoopback } from "../lib/kernel/ports.ts";
 import { isInSandbox } from "../lib/kernel/sandbox.ts";
+import { endpointText } from "../lib/sockets/endpoint.ts";
 
 const LINE_EVERY_MS = 100;
 
@@ -96,7 +97,7 @@ await main(
         walkPorts: values["walk-ports"],
         signal: io.signal,
       });
-      if (!values.json) io.err(bombOpening(`${address}:${port}`, bomb.predicted, rate));
+      if (!values.json) io.err(bombOpening(endpointText({ address, port }), bomb.predicted, rate));
       const result = await bomb.explode((now) => {
         if (!values.json) io.live(bombLine(now));
       }, LINE_EVERY_MS);

@@ -29,6 +29,7 @@ import type { Server } from "../lib/programs/json-client.ts";
 import { WAYS_TO_LEAVE, type WayToLeave } from "../lib/protocol/leave.ts";
 import { visitAll } from "../lib/protocol/visits.ts";
 import { visitsReport } from "../lib/report/visits-report.ts";
+import { endpointText } from "../lib/sockets/endpoint.ts";
 
 const waysToLeave = Object.keys(WAYS_TO_LEAVE) as WayToLeave[];
 
@@ -145,7 +146,7 @@ async function visitServer(values: Given, target: Target, io: Io): Promise<numbe
   const { port = DEFAULT_PORTS.echo, connections = 1 } = values;
   if (!values.json)
     io.err(
-      `client: ${connections} to ${target.address}:${port}, then ${values.leave}. Ctrl-C to stop.`,
+      `client: ${connections} to ${endpointText({ ...target, port })}, then ${values.leave}. Ctrl-C to stop.`,
     );
   const summary = await visitAll(
     connections,
@@ -193,7 +194,8 @@ async function talk(server: Server, values: Given, io: Io): Promise<number> {
   ]);
   const client = await connectedClient(connectOptions(server));
   const paint = theme(io.color.out);
-  if (!values.json) io.err(report.chatOpening(`${server.host}:${server.port}`));
+  if (!values.json)
+    io.err(report.chatOpening(endpointText({ address: server.host, port: server.port })));
   const isTerminal = process.stdin.isTTY && io.isScreen.out;
   const { failed } = await chat({
     client,
@@ -241,7 +243,10 @@ async function measure(server: Server, values: Given, io: Io, target: Target): P
     ratePerSecond: values.rate,
     openPerSecond: target.isRemote ? REMOTE_RATE_PER_SECOND : Infinity,
   };
-  if (!values.json) io.err(report.performanceOpening(`${server.host}:${server.port}`, load));
+  if (!values.json)
+    io.err(
+      report.performanceOpening(endpointText({ address: server.host, port: server.port }), load),
+    );
   const isWatched = io.isScreen.err && !values.json;
   try {
     const result = await measurePerformance({

@@ -3,6 +3,7 @@ import { createServer, type AddressInfo } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { ELSEWHERE, REFUSED } from "../lib/testing/elsewhere.ts";
 import {
+  freePort,
   killAll,
   lastJson,
   run,
@@ -73,6 +74,18 @@ describe("multiplex", () => {
       "EBADMSG 23 (the first: what came back is not the answer to what was sent)",
     );
     expect(code).toBe(1);
+  });
+
+  it("says what next where nobody listens, and where that is", async () => {
+    const port = await freePort();
+    const words = ["-c", "23", "--host", "[::1]", "--port", `${port}`];
+    const { code, stdout, stderr } = await run("multiplex", words);
+    expect(code).toBe(1);
+    expect(stderr).toContain(`multiplex: 23 connections to [::1]:${port}. Ctrl-C to stop.`);
+    expect(stdout).toMatch(/^ECONNREFUSED 23 \(/m);
+    expect(stdout.replaceAll(/\s+/g, " ")).toContain(
+      "nobody listens there. Start a server: make server",
+    );
   });
 
   it("does the same work in turns with one connection at a time", async () => {

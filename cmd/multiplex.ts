@@ -12,6 +12,7 @@ import { REMOTE_RATE_PER_SECOND, resolveTarget } from "../lib/cli/target.ts";
 import { isLoopback } from "../lib/kernel/ports.ts";
 import { isInSandbox } from "../lib/kernel/sandbox.ts";
 import { MAX_PROCESSES, sharesOf } from "../lib/programs/shares.ts";
+import { endpointText } from "../lib/sockets/endpoint.ts";
 
 const flags = {
   connections: flag(integer(1, 1_000_000), 500, {
@@ -77,11 +78,12 @@ await main(
       const shares = turns
         ? [connections]
         : sharesOf(connections, port === undefined ? processes : 1);
-      const [{ multiplex }, { multiplexReport }] = await Promise.all([
+      const [{ multiplex }, { multiplexOpening, multiplexReport }] = await Promise.all([
         import("../lib/programs/multiplex.ts"),
         import("../lib/report/multiplex-report.ts"),
       ]);
-      if (!values.json) io.err(opening(connections, address, shares.length));
+      const where = port === undefined ? address : endpointText({ address, port });
+      if (!values.json) io.err(multiplexOpening(connections, where, shares.length));
       const result = await multiplex({
         host: address,
         port,
@@ -105,10 +107,4 @@ function refuseProcesses(turns: boolean, port: number | undefined): void {
   if (!turns && port === undefined) return;
   const other = turns ? "--turns" : "--port, or PORT in the environment";
   throw new UsageError(`--processes has no meaning with ${other}: that is one process; see --help`);
-}
-
-function opening(connections: number, address: string, processes: number): string {
-  const shared =
-    processes === 1 ? "" : `, shared among ${processes} processes, each with a server of its own`;
-  return `multiplex: ${connections} connections to ${address}${shared}. Ctrl-C to stop.`;
 }

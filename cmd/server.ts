@@ -26,6 +26,7 @@ import { command, main, refuseFlags, UsageError } from "../lib/cli/main.ts";
 import type { ServeJsonOptions } from "../lib/programs/json-server.ts";
 import type { ServerStatus, Serving } from "../lib/programs/server.ts";
 import { BEHAVIOURS, type Behaviour } from "../lib/protocol/echo-server.ts";
+import { endpointText } from "../lib/sockets/endpoint.ts";
 
 const behaviours = Object.keys(BEHAVIOURS) as Behaviour[];
 
@@ -191,7 +192,7 @@ async function serveMessages(values: Given, io: Io): Promise<number> {
   tellAddress({ ...address, metricsPort }, what, values.json, io);
   if (room < values["max-connections"]) io.err(shortageLine(room, values["max-connections"]));
   while (!io.signal.aborted) {
-    if (log === "none") io.live(jsonStatusLine(`${address.address}:${address.port}`, server));
+    if (log === "none") io.live(jsonStatusLine(endpointText(address), server));
     await pause(values["status-interval-ms"], undefined, { signal: io.signal }).catch(
       () => undefined,
     );
@@ -239,7 +240,7 @@ function tellAddress(
   const { address, port, metricsPort } = where;
   const told = { version: 1, pid: process.pid, address, port, metricsPort };
   if (isJson) io.out(JSON.stringify({ event: "listening", ...told }));
-  io.err(`server: listening on ${address}:${port}, ${what}. Ctrl-C to stop.`);
+  io.err(`server: listening on ${endpointText({ address, port })}, ${what}. Ctrl-C to stop.`);
   if (metricsPort !== undefined)
     io.err(`server: metrics on http://127.0.0.1:${metricsPort}/metrics`);
 }

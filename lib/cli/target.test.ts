@@ -23,6 +23,7 @@ describe("resolveTarget", () => {
     const given = { ...rules, isInSandbox: true };
     expect((await resolveTarget("0:0:0:0:0:0:0:1", given)).address).toBe("::1");
     expect((await resolveTarget("FE80:0::0:1%lo", given)).address).toBe("fe80::1%lo");
+    expect((await resolveTarget("[::1]", given)).address).toBe("::1");
   });
 
   it("allows a remote address when told to, and says that it is one", async () => {

@@ -22,11 +22,12 @@ export type TargetRules = {
 };
 
 /**
- * Resolves a host name, to an IPv4 address where it has both kinds: server and clients have to take the same one for `localhost`.
+ * Resolves a host name, an address, or an IPv6 address in brackets, as it stands before a port; to an IPv4 address where it has both kinds: server and clients have to take the same one for `localhost`.
  * Throws ENOTFOUND and the like for a name that does not resolve.
  */
 export async function addressOf(host: string): Promise<string> {
-  const { address, family } = await lookup(host, { order: "ipv4first" });
+  const [, bare = host] = /^\[([^[\]]*:[^[\]]*)\]$/.exec(host) ?? [];
+  const { address, family } = await lookup(bare, { order: "ipv4first" });
   return family === 6 ? canonical(address) : address;
 }
 

@@ -6,6 +6,7 @@ import { openProcFile } from "../kernel/procfile.ts";
 import { readNumericSysctl } from "../kernel/sysctl.ts";
 import { Churn, type ChurnOptions, type ChurnResult } from "../protocol/churn.ts";
 import { procTexts, readProcNet } from "../sockets/capture.ts";
+import { endpointText } from "../sockets/endpoint.ts";
 import { procListenerView } from "../sockets/listener.ts";
 import type { StateCounts } from "../sockets/record.ts";
 import { takenPorts } from "../sockets/taken-ports.ts";
@@ -106,7 +107,9 @@ async function explode(
   sockstat.close();
   return {
     ...result,
-    destination: options.ports.map((port) => `${options.host}:${port}`).join(", "),
+    destination: options.ports
+      .map((port) => endpointText({ address: options.host, port }))
+      .join(", "),
     ratePerSecond: (result.successes * 1_000) / result.durationMs,
     predicted,
     before,

@@ -7,6 +7,7 @@ import { NeedsError } from "../kernel/errors.ts";
 import type { ClientConnection } from "../protocol/json/client-connection.ts";
 import { openConnection, type ConnectOptions } from "../protocol/json/connect.ts";
 import { Pace } from "../protocol/pace.ts";
+import { endpointText } from "../sockets/endpoint.ts";
 import { GRACE_MS, LoadRun, tally, type LoadOptions, type LoadResult } from "./load-run.ts";
 
 /** What to ask for, and whom. */
@@ -33,11 +34,11 @@ export async function measurePerformance(options: PerformanceOptions): Promise<P
     const [first] = clients;
     if (first === undefined) throw new Error("expected at least one connection");
     const before = await first.request({ type: "get_stats" });
-    const { host, port } = options.connect;
+    const { host = "127.0.0.1", port } = options.connect;
     const isStats = (before.type as string) === "server_stats";
     if (!isStats || !Number.isFinite(before.total_messages))
       throw new NeedsError(
-        `whoever listens at ${host}:${port} is no server of this protocol: it answers get_stats ${isStats ? "without total_messages" : `with ${JSON.stringify(before.type)}`}`,
+        `whoever listens at ${endpointText({ address: host, port })} is no server of this protocol: it answers get_stats ${isStats ? "without total_messages" : `with ${JSON.stringify(before.type)}`}`,
       );
     const run = new LoadRun(options, clients);
     await run.finish();

@@ -7,6 +7,7 @@ import {
   type EchoServer,
   type EchoServerOptions,
 } from "../protocol/echo-server.ts";
+import { endpointText } from "../sockets/endpoint.ts";
 import { ProcListenerTally } from "../sockets/listener.ts";
 import { keepYoungGenerationSmall } from "./heap.ts";
 import { listenTrouble } from "./listen-trouble.ts";
@@ -106,7 +107,7 @@ async function look(
   const view = tally.view();
   const { open, limit, isExhausted } = watch.descriptors();
   return {
-    address: `${address}:${port}`,
+    address: endpointText({ address, port }),
     accepted: counts.accepted,
     open: counts.open,
     descriptors: { open, limit: limit.soft, isExhausted },

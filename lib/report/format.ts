@@ -29,7 +29,8 @@ export function safe(text: string): string {
   );
 }
 
-const WIDTH = 80;
+/** As wide as a terminal is at least. */
+export const WIDTH = 80;
 
 /** Breaks a text into lines of at most 80 columns: the first after `first`, the others after `margin`, which is as many blanks. */
 export function wrapped(text: string, first = "", margin = " ".repeat(first.length)): string {

@@ -2,9 +2,16 @@
 import Table from "cli-table3";
 import type { MultiplexResult } from "../programs/multiplex.ts";
 import type { Percentiles } from "../protocol/percentiles.ts";
-import { bytes, count, ms } from "./format.ts";
+import { bytes, count, ms, WIDTH, wrapped } from "./format.ts";
 import { PLAIN_TABLE } from "./plain-table.ts";
-import { failureLines } from "./visits-report.ts";
+import { failureLines, NOBODY_LISTENS } from "./visits-report.ts";
+
+/** What it says before it starts; `where` is an address, with a port where the server is somebody else's. */
+export function multiplexOpening(connections: number, where: string, processes: number): string {
+  const shared =
+    processes === 1 ? "" : `, shared among ${processes} processes, each with a server of its own`;
+  return wrapped(`multiplex: ${connections} connections to ${where}${shared}. Ctrl-C to stop.`);
+}
 
 /** The story at the end. */
 export function multiplexReport(result: MultiplexResult): string {
@@ -22,6 +29,9 @@ export function multiplexReport(result: MultiplexResult): string {
     `messages    ${count(exchanged.answered)} of ${count(exchanged.sent)} answered in ${ms(exchanged.durationMs)}, ${count(perSecond)}/s`,
     ...roundTrips(exchanged.latencies),
     ...failureLines(exchanged.failures),
+    ...(opened.open === 0 && exchanged.failures["ECONNREFUSED"] !== undefined
+      ? [NOBODY_LISTENS]
+      : []),
     "",
     sidesTable(result),
     ...kernelLine(result),
@@ -36,8 +46,14 @@ function roundTrips(latencies: readonly Percentiles[]): string[] {
     const [low, high] = [Math.min(...values), Math.max(...values)];
     return low === high ? ms(low) : `${ms(low)} to ${ms(high)}`;
   };
-  const [p50, p90, p99, max] = [range("p50Ms"), range("p90Ms"), range("p99Ms"), range("maxMs")];
-  return [`round trip  p50 ${p50}, p90 ${p90}, p99 ${p99}, max ${max}`];
+  const shares = [
+    `p50 ${range("p50Ms")}`,
+    `p90 ${range("p90Ms")}`,
+    `p99 ${range("p99Ms")}`,
+    `max ${range("maxMs")}`,
+  ];
+  const line = `round trip  ${shares.join(", ")}`;
+  return [line.length <= WIDTH ? line : `round trip  ${shares.join(`\n${" ".repeat(12)}`)}`];
 }
 
 function sidesTable({ connections, client, server }: MultiplexResult): string {

@@ -1,7 +1,8 @@
 /** trace-fds: descriptors and the kernel objects behind them, for reading. */
 import type { ChalkInstance } from "chalk";
 import type { KernelObjects, SocketDescriptor } from "../trace/kernel-objects.ts";
-import type { Endpoint, TcpState } from "../sockets/record.ts";
+import { endpointText } from "../sockets/endpoint.ts";
+import type { TcpState } from "../sockets/record.ts";
 import { bytes, count, safe, wrapped } from "./format.ts";
 
 /** One block for each socket, then a line about the rest. At most 80 columns. */
@@ -45,8 +46,8 @@ function socketLines(socket: SocketDescriptor, paint: ChalkInstance): readonly s
 function whereText({ role, record }: SocketDescriptor): string {
   const { local, remote, state = "" } = record;
   return role === "connection"
-    ? `${state}  ${endText(local)} <-> ${endText(remote)}`
-    : endText(local);
+    ? `${state}  ${endpointText(local)} <-> ${endpointText(remote)}`
+    : endpointText(local);
 }
 
 function memory({ memory, role }: SocketDescriptor): readonly string[] {
@@ -104,11 +105,6 @@ function timerText({
 }): string {
   const tries = retransmits === 1 ? "1 try" : `${retransmits} tries`;
   return `${name}, ${(remainingMs / 1_000).toFixed(1)} s to go${retransmits === 0 ? "" : `, ${tries} so far`}`;
-}
-
-function endText({ address, port, zone }: Endpoint): string {
-  const whole = zone === undefined ? address : `${address}%${zone}`;
-  return `${address.includes(":") ? `[${whole}]` : whole}:${port ?? "*"}`;
 }
 
 /** The same as data, version 1. */

@@ -4,6 +4,7 @@ import type { Conversation } from "../trace/conversations.ts";
 import type { PacketFacts, Row, Timeline } from "../trace/timeline.ts";
 import type { SampleRow } from "../trace/samples.ts";
 import type { States } from "../trace/states.ts";
+import { endpointText } from "../sockets/endpoint.ts";
 import { count, ms, wrapped } from "./format.ts";
 import type { ChalkInstance } from "chalk";
 
@@ -138,7 +139,7 @@ export function packetText(packet: PacketFacts, side: "client" | "server"): stri
 
 /** `127.0.0.1:40000 and 127.0.0.1:4000, tcp`. */
 function endsText({ client, server, protocol }: Conversation): string {
-  return `client ${client.address}:${client.port}, server ${server.address}:${server.port}, ${protocol}`;
+  return `client ${endpointText(client)}, server ${endpointText(server)}, ${protocol}`;
 }
 
 /** Heading, table, checks, and what watching costs. */

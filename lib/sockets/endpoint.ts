@@ -20,6 +20,12 @@ export function dotEndpoint(word: string): Endpoint | undefined {
   return dot < 0 ? undefined : endpoint(word.slice(0, dot), word.slice(dot + 1));
 }
 
+/** `127.0.0.1:80`, `[::1]:80`, `[fe80::1%eth0]:80`: as RFC 5952 has it, so that nobody takes the port for a part of the address; `*` for any port. */
+export function endpointText({ address, port, zone }: Endpoint): string {
+  const whole = zone === undefined ? address : `${address}%${zone}`;
+  return `${address.includes(":") ? `[${whole}]` : whole}:${port ?? "*"}`;
+}
+
 function endpoint(rawAddress: string, port: string): Endpoint {
   const zoneAt = rawAddress.indexOf("%");
   const zone = zoneAt < 0 ? undefined : rawAddress.slice(zoneAt + 1).replace("]", "");

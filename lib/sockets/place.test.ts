@@ -1,9 +1,23 @@
 import { describe, expect, it } from "vitest";
-import { colonEndpoint } from "./endpoint.ts";
+import { colonEndpoint, endpointText } from "./endpoint.ts";
 import { isAt, placesNamed } from "./place.ts";
 
 const isMeant = (typed: string, printed: string): boolean =>
   isAt(colonEndpoint(printed)!, placesNamed(typed));
+
+describe("endpointText", () => {
+  it.each(["127.0.0.1:80", "[::1]:80", "[::]:*", "*:80", "localhost:80"])(
+    "spells %s so that it can be read again, and pasted",
+    (text) => {
+      expect(endpointText(colonEndpoint(text)!)).toBe(text);
+    },
+  );
+
+  it("keeps a zone with its address", () => {
+    expect(endpointText(colonEndpoint("[fe80::2]%eth0:22")!)).toBe("[fe80::2%eth0]:22");
+    expect(endpointText({ address: "fe80::2%eth0", port: 22 })).toBe("[fe80::2%eth0]:22");
+  });
+});
 
 describe("placesNamed", () => {
   it.each([
@@ -43,10 +57,18 @@ describe("placesNamed", () => {
     expect(isMeant(typed, printed)).toBe(false);
   });
 
-  it.each(["localhost", "localhost:80", "0", "65536", ":", "10.0.0", "10.0.0.1:", "1.1.1.1:http"])(
-    "refuses %s, which is neither a port nor an address",
-    (typed) => {
-      expect(() => placesNamed(typed)).toThrow(/^expected a port, an address or both, such as 80,/);
-    },
-  );
+  it.each([
+    "[::1",
+    "::1]:80",
+    "localhost",
+    "localhost:80",
+    "0",
+    "65536",
+    ":",
+    "10.0.0",
+    "10.0.0.1:",
+    "1.1.1.1:http",
+  ])("refuses %s, which is neither a port nor an address", (typed) => {
+    expect(() => placesNamed(typed)).toThrow(/^expected a port, an address or both, such as 80,/);
+  });
 });

@@ -27,6 +27,8 @@ export function placesNamed(text: string): readonly Place[] {
 }
 
 function readingsOf(text: string): Place[] {
+  // A bracket alone: something was cut.
+  if (text.startsWith("[") !== text.includes("]")) return [];
   if (/^:?\d+$/.test(text)) {
     const port = portOf(text.replace(":", ""));
     return port === undefined ? [] : [{ port }];

@@ -1,5 +1,6 @@
 /** call-text: a system call in the few words that a table has room for: what was asked, what came back. */
-import { endText, readSockaddr } from "./endpoints.ts";
+import { endpointText } from "../sockets/endpoint.ts";
+import { readSockaddr } from "./endpoints.ts";
 import { errnoOf, returned, splitArguments, type Syscall } from "./strace.ts";
 
 /** What a call on a socket was asked for and what it gave. */
@@ -52,7 +53,7 @@ function details(call: Syscall, asked: number | undefined): readonly string[] {
 
 function addressArgument([, address = ""]: readonly string[]): readonly string[] {
   const end = readSockaddr(address);
-  return end === undefined ? [] : [endText(end)];
+  return end === undefined ? [] : [endpointText(end)];
 }
 
 /** The size of the buffer; for a vector the sum of its parts. */

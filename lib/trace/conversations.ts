@@ -3,7 +3,8 @@
  */
 import { isBoundTo } from "../sockets/listener.ts";
 import type { SocketCall, SocketLife } from "./descriptors.ts";
-import { endText, isSameEnd } from "./endpoints.ts";
+import { endpointText } from "../sockets/endpoint.ts";
+import { isSameEnd } from "./endpoints.ts";
 import { otherSide, type Side, type SidedPacket } from "./states.ts";
 import type { Packet, PacketEnd } from "./tcpdump.ts";
 
@@ -93,7 +94,7 @@ class Found {
 
 /** The same for both directions. */
 function pairKey(protocol: string, one: PacketEnd, other: PacketEnd): string {
-  return [protocol, ...[endText(one), endText(other)].sort()].join(" ");
+  return [protocol, ...[endpointText(one), endpointText(other)].sort()].join(" ");
 }
 
 function conversationsIn(packets: readonly Packet[], calls: readonly SocketCall[]): Found[] {
@@ -129,7 +130,7 @@ function acceptedKey({ origin, local, remote }: SocketLife): string | undefined 
 }
 
 function directionKey(from: PacketEnd, to: PacketEnd): string {
-  return `${endText(from)} ${endText(to)}`;
+  return `${endpointText(from)} ${endpointText(to)}`;
 }
 
 /** The client's end where neither a packet nor strace tells it. */

@@ -40,11 +40,6 @@ export function readSockaddr(text: string): PacketEnd | undefined {
   return { address: plain(address[1] ?? address[2] ?? ""), port: Number(port) };
 }
 
-/** `127.0.0.1:8080`, `[::1]:8080`. */
-export function endText({ address, port }: PacketEnd): string {
-  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
-}
-
 /** Are both the same end? */
 export function isSameEnd(one: PacketEnd, other: PacketEnd): boolean {
   return one.port === other.port && one.address === other.address;
