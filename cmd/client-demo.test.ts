@@ -87,6 +87,14 @@ describe("client --protocol json, the demo", () => {
     },
   );
 
+  it("blames no server that wants a token, and says how to show one", async () => {
+    const server = await serve([], 0, { AUTH_TOKEN: "secret-23" });
+    const { code, stdout, stderr } = await run("client", ["demo", "--port", `${server.port}`]);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toContain("UNAUTHENTICATED");
+    expect(stderr).toContain("It wants a token: --auth-token-file FILE, or AUTH_TOKEN.");
+  });
+
   it("says with 1 what a server does that is not as documented", async () => {
     const handlers: Record<string, Handler> = {
       ping: () => ({ type: "WRONG" }),

@@ -160,8 +160,9 @@ export const DEMO_MESSAGES: readonly Scene[] = [
       const { token, ...strange } = options;
       if (token === undefined) {
         const { answer } = await ask(await open(), { type: "auth", token: "any" });
+        if (answer?.["status"] !== "authenticated") return false;
         note("this server wants no token: AUTH_TOKEN=secret server --protocol json would");
-        return answer?.["status"] === "authenticated";
+        return true;
       }
       const { code } = await ask(keep(await openConnection(strange)), { type: "ping" });
       const { code: wrong } = await ask(keep(await openConnection(strange)), {

@@ -56,6 +56,8 @@ export type Scene = {
 };
 
 const KNOCK_MS = 5_000;
+/** It does not speak with us: no scene would show more. */
+const REFUSED: ReadonlySet<string> = new Set(["CONNECTION_CLOSED", "UNAUTHENTICATED"]);
 
 /** Plays every scene. Rejects when there is no connection at all, with its errno or TFL_NEEDS. */
 export async function* demo(server: Server, signal: AbortSignal): AsyncGenerator<DemoStep> {
@@ -69,14 +71,14 @@ export async function* demo(server: Server, signal: AbortSignal): AsyncGenerator
   }
 }
 
-/** Is there anybody who speaks our language? Rejects when there is no connection, or when it ends at the first message. */
+/** Is there anybody who speaks our language? Rejects when there is no connection, when it ends at the first message, or when the server wants a token first. */
 async function knock(options: ConnectOptions): Promise<void> {
   const connection = await openConnection(options);
   try {
     await connection.request({ type: "ping" }, KNOCK_MS);
   } catch (error) {
     // Any other answer, or none, is for the scenes to show.
-    if ((error as NodeJS.ErrnoException).code === "CONNECTION_CLOSED") throw error;
+    if (REFUSED.has((error as NodeJS.ErrnoException).code ?? "")) throw error;
   } finally {
     await connection.close();
   }

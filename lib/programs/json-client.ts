@@ -2,6 +2,7 @@
 import { NeedsError } from "../kernel/errors.ts";
 import { JsonClient } from "../protocol/json/client.ts";
 import type { ConnectOptions } from "../protocol/json/connect.ts";
+import { endpointText } from "../sockets/endpoint.ts";
 import { contentOf } from "./given-file.ts";
 
 /** What a user can say about the server; files are in PEM. */
@@ -67,7 +68,10 @@ export async function connectedClient(options: ConnectOptions): Promise<JsonClie
 }
 
 /** What the server, or TLS, says against us is no defect of ours. It has a code; an error without one comes back as it is. */
-export function told(error: NodeJS.ErrnoException, { host, port, tls }: ConnectOptions): Error {
+export function told(
+  error: NodeJS.ErrnoException,
+  { host = "127.0.0.1", port, tls }: ConnectOptions,
+): Error {
   const { code, message } = error;
   if (code === "ECONNREFUSED")
     error.message += `\n  Nobody listens there. Start a server: make server ARGS="--protocol json" (installed by npm: tcp-server --protocol json)`;
@@ -77,12 +81,16 @@ export function told(error: NodeJS.ErrnoException, { host, port, tls }: ConnectO
   const { reason = message } = error as { readonly reason?: string };
   const whatNext = WHAT_NEXT[code] ?? "";
   const isPlain = tls === undefined || code !== "CONNECTION_CLOSED";
-  return new NeedsError(`${host}:${port}: ${reason} (${code})${isPlain ? whatNext : ""}`, {
-    cause: error,
-  });
+  return new NeedsError(
+    `${endpointText({ address: host, port })}: ${reason} (${code})${isPlain ? whatNext : ""}`,
+    {
+      cause: error,
+    },
+  );
 }
 
 const WHAT_NEXT: Readonly<Record<string, string>> = {
+  UNAUTHENTICATED: "\n  It wants a token: --auth-token-file FILE, or AUTH_TOKEN.",
   ERR_SSL_WRONG_VERSION_NUMBER: "\n  What answers there does not speak TLS: try it without.",
   CONNECTION_CLOSED:
     "\n  It closes at our first message: does it want TLS (--tls), or another protocol?",
