@@ -1,5 +1,10 @@
 /** states from outside: exit codes, streams, and a kernel that has 23 connections. */
-import { execFile, spawn, type ChildProcessWithoutNullStreams } from "node:child_process";
+import {
+  execFile,
+  spawn,
+  spawnSync,
+  type ChildProcessWithoutNullStreams,
+} from "node:child_process";
 import { once } from "node:events";
 import {
   existsSync,
@@ -336,6 +341,17 @@ describe("states FILE", () => {
     expect(stderr).toContain('(line 2): "ESTABLISHING 0 0 1.1.1.1:1 2.2.2.2:2"');
   });
 
+  it("says of a pipe that it is not read, for it was meant to be", () => {
+    const of = (shell: string): string =>
+      spawnSync("sh", ["-c", shell, process.execPath, STATES], { encoding: "utf8" }).stderr;
+    expect(of('cat /proc/net/tcp | "$0" "$1" --json')).toBe(
+      "states: this is this machine; what comes through the pipe is read with: states -\n",
+    );
+    for (const quiet of ["<&-", "</dev/null", "</proc/net/tcp"])
+      expect(of(`"$0" "$1" --json ${quiet}`), quiet).toBe("");
+    expect(of('cat /proc/net/tcp | "$0" "$1" --json -')).toBe("");
+  });
+
   it("has no zeros for a process whose sockets are not in this table: gone, or in a network of its own", async () => {
     const [file = "", ...words] = ELSEWHERE;
     const child = spawn(file, [...words, "sleep", "60"], { stdio: "ignore" });
@@ -344,7 +360,10 @@ describe("states FILE", () => {
       .poll(() => networkNamespace(pid), { timeout: DEADLINE_MS })
       .not.toBe(networkNamespace());
     for (const [asked, message] of [
-      [pid, `process ${pid} lives in another network, as in a container; look from there: nsenter`],
+      [
+        pid,
+        `process ${pid} lives in another network, as in a container; look from there: trace fds`,
+      ],
       [2_147_483_647, "there is no process 2147483647"],
     ] as const) {
       const { code, stdout, stderr } = await run(["--pid", `${asked}`]);

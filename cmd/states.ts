@@ -11,6 +11,7 @@
  * CAVEAT  Two sources may rightly disagree: lsof lists descriptors, so it never shows TIME_WAIT.
  * SEE     docs/reference/formats.md
  */
+import { fstatSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import {
   choice,
@@ -87,6 +88,8 @@ const states = command({
     if (path !== undefined && (values.watch || values.reconcile))
       throw new UsageError("--watch and --reconcile look at this machine: they take no FILE");
     refuseIdle(values, path);
+    if (path === undefined && isPiped())
+      io.err("states: this is this machine; what comes through the pipe is read with: states -");
     try {
       return await (values.reconcile ? reconcile(values, io) : look(values, io, path));
     } catch (error) {
@@ -99,6 +102,15 @@ const states = command({
     }
   },
 });
+
+/** Does somebody write to us, as in `ss -tan | states`? */
+function isPiped(): boolean {
+  try {
+    return fstatSync(0).isFIFO();
+  } catch {
+    return false; // Closed: `states <&-`.
+  }
+}
 
 /** A flag that would change nothing was meant to change something. */
 function refuseIdle(values: Flags, path: string | undefined): void {

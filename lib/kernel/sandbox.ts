@@ -218,7 +218,7 @@ export function needSocketsHere(pid: number): void {
   }
   if (network !== networkNamespace())
     throw new NeedsError(
-      `process ${pid} lives in another network, as in a container; look from there: nsenter --target ${pid} --net -- states --pid ${pid}`,
+      `process ${pid} lives in another network, as in a container; look from there: trace fds ${pid}, or as root: nsenter --target ${pid} --net -- states --pid ${pid}`,
     );
 }
 
