@@ -5,7 +5,7 @@
  * loopback, unless they run inside a sandbox, from which nothing leads out, or are told to with --allow-remote.
  */
 import { lookup } from "node:dns/promises";
-import { SocketAddress } from "node:net";
+import { isIPv6, SocketAddress } from "node:net";
 import { UsageError } from "./main.ts";
 
 /** How fast connections may be opened to a remote address that was explicitly allowed. */
@@ -26,7 +26,8 @@ export type TargetRules = {
  * Throws ENOTFOUND and the like for a name that does not resolve.
  */
 export async function addressOf(host: string): Promise<string> {
-  const [, bare = host] = /^\[([^[\]]*:[^[\]]*)\]$/.exec(host) ?? [];
+  const inBrackets = host.startsWith("[") && host.endsWith("]") ? host.slice(1, -1) : "";
+  const bare = isIPv6(inBrackets) ? inBrackets : host;
   const { address, family } = await lookup(bare, { order: "ipv4first" });
   return family === 6 ? canonical(address) : address;
 }
