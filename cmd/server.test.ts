@@ -305,6 +305,26 @@ describe("server", () => {
     expect(stderr).toContain(complaint);
   });
 
+  it.skipIf(!hasTool("strace"))(
+    "goes on when the machine's table of files is full, which is no limit of its own (needs strace)",
+    async () => {
+      // From the second look at /dev/null on: the first is that of a server without clients.
+      const through =
+        "strace -qq -f -o /dev/null -P /dev/null -e trace=openat,open -e inject=openat:error=ENFILE:when=2+ setpriv --pdeathsig TERM --";
+      const server = await startServer(["--status-interval-ms", "50"], {
+        through: through.split(" "),
+      });
+      for (const clients of [1, 2, 3]) {
+        await open(server.port, 1);
+        await until(server.stderr, (text) => text.includes(`  open ${clients}  `));
+      }
+      expect(server.stderr()).not.toContain("ENFILE");
+      const { pid } = JSON.parse(server.stdout().split("\n")[0] ?? "") as { pid: number };
+      process.kill(pid, "SIGINT");
+      expect((await server.finished).code).toBe(130);
+    },
+  );
+
   it("goes on when nobody reads its status line any more", async () => {
     const server = await startServer(["--status-interval-ms", "10"]);
     server.child.stderr?.destroy();
