@@ -63,7 +63,7 @@ export async function kernelObjects(pid: number): Promise<KernelObjects> {
         inode === undefined ? kindOf(target) : unix.has(inode) ? "unix socket" : "other socket";
       (others[kind] ??= []).push(fd);
     } else {
-      const watched = watches.filter((watch) => watch.fd === fd);
+      const watched = watches.get(fd) ?? [];
       const memory = memoryOf(record.details?.["skmem"]);
       sockets.push({ fd, inode, role: roleOf(record), record, memory, watched });
     }
@@ -162,16 +162,25 @@ export type Watch = {
   readonly events: readonly string[];
 };
 
-/** fdinfo of an epoll descriptor has a line for each descriptor that it watches: `tfd: 19 events: 19 data: 13`. */
-function epollWatches(pid: number, targets: ReadonlyMap<number, string>): readonly Watch[] {
-  return [...targets]
-    .filter(([, target]) => target === "anon_inode:[eventpoll]")
-    .flatMap(([epoll]) => {
-      const text = textOf(`/proc/${pid}/fdinfo/${epoll}`);
-      return [...text.matchAll(/^tfd:\s+(\d+) events:\s+([0-9a-f]+)/gm)].map(
-        ([, fd, mask = "0"]) => ({ epoll, fd: Number(fd), events: eventNames(parseInt(mask, 16)) }),
-      );
-    });
+/**
+ * Who watches each descriptor. fdinfo of an epoll descriptor has a line for each that it watches: `tfd: 19 events: 19 data: 13`.
+ */
+function epollWatches(
+  pid: number,
+  targets: ReadonlyMap<number, string>,
+): ReadonlyMap<number, readonly Watch[]> {
+  const watches = new Map<number, Watch[]>();
+  for (const [epoll, target] of targets) {
+    if (target !== "anon_inode:[eventpoll]") continue;
+    const text = textOf(`/proc/${pid}/fdinfo/${epoll}`);
+    for (const [, tfd, mask = "0"] of text.matchAll(/^tfd:\s+(\d+) events:\s+([0-9a-f]+)/gm)) {
+      const fd = Number(tfd);
+      const known = watches.get(fd) ?? [];
+      watches.set(fd, known);
+      known.push({ epoll, fd, events: eventNames(parseInt(mask, 16)) });
+    }
+  }
+  return watches;
 }
 
 function textOf(path: string): string {

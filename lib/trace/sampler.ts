@@ -11,12 +11,15 @@ export type Sampler = {
 };
 
 const PAUSE_MS = 1;
+/** So many rows are kept, of all readings together; beyond, the newest reading takes the place of the one before. */
+const MAX_ROWS = 500_000;
 
-/** Looks every millisecond or so, never keeping more than what has changed. */
-export function startSampler(): Sampler {
+/** Looks every millisecond or so, never keeping more than what has changed, nor many more than `maxRows` rows. */
+export function startSampler(maxRows = MAX_ROWS): Sampler {
   const now = realtimeClock();
   const samples: Sample[] = [];
   let lastText = "";
+  let kept = 0;
   let timer: NodeJS.Timeout | undefined;
   const look = (): void => {
     const fromNs = now();
@@ -27,7 +30,12 @@ export function startSampler(): Sampler {
     const last = samples.at(-1);
     if (text === lastText && last !== undefined && last.repeats > 0)
       samples[samples.length - 1] = { ...sample, repeats: last.repeats + 1 };
-    else samples.push(text === lastText ? { ...sample, repeats: 1 } : sample);
+    else if (last !== undefined && kept + rows.length > maxRows)
+      samples[samples.length - 1] = sample;
+    else {
+      kept += rows.length;
+      samples.push(text === lastText ? { ...sample, repeats: 1 } : sample);
+    }
     lastText = text;
     timer = setTimeout(look, PAUSE_MS);
   };

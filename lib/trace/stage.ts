@@ -253,13 +253,13 @@ async function until(
 export async function stageMain(): Promise<never> {
   // What is traced gets it too, and ends: then there is something to show. Whoever started us tells us to stop.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => undefined);
-  let answer: StageAnswer;
-  try {
-    answer = { recording: await perform(JSON.parse(process.argv[2] ?? "{}") as Order) };
-  } catch (error) {
-    const failed = error instanceof Error ? error.message : String(error);
-    answer = { failed, isNeed: error instanceof NeedsError };
-  }
-  await new Promise((resolve) => process.stdout.write(JSON.stringify(answer), resolve));
+  const text = await perform(JSON.parse(process.argv[2] ?? "{}") as Order)
+    .then((recording) => JSON.stringify({ recording } satisfies StageAnswer))
+    .catch((error: unknown) => {
+      // It may be too long for one text, too: RangeError.
+      const failed = error instanceof Error ? error.message : String(error);
+      return JSON.stringify({ failed, isNeed: error instanceof NeedsError } satisfies StageAnswer);
+    });
+  await new Promise((resolve) => process.stdout.write(text, resolve));
   process.exit(0);
 }
