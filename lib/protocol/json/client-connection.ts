@@ -10,9 +10,9 @@ import { ClientError, RemoteError } from "./client-errors.ts";
 import { CONNECTION_LIMITS, type ConnectionLimits } from "./client-limits.ts";
 import { FrameDecoder } from "./frames.ts";
 import {
-  ANSWERED_BY,
   decodeMessage,
   encodeText,
+  mayAnswer,
   type BroadcastDelivery,
   type ErrorMessage,
   type Message,
@@ -83,6 +83,8 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
   #markGone = (): void => undefined;
   /** Does the peer answer with ids? Then what has none is no answer. */
   #peerHasIds = false;
+  /** Types of requests whose time was over: without an id nobody can tell their late answers from those of others. */
+  readonly #late = new Set<string>();
   #error: Error | undefined;
   readonly #stopTicking: () => void;
 
@@ -218,7 +220,7 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
     else if (type === "broadcast_message") tell(() => this.emit("broadcast", message as never));
     else {
       const isLast = type === "error" && message["closes"] === true;
-      if (isLast) this.#takeLeave(message as Partial<ErrorMessage>);
+      if (isLast) this.#takeLeave(message);
       if (isLast && id === undefined) tell(() => this.emit("refused", message as never));
       else this.#settle(message);
     }
@@ -232,22 +234,23 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
       if (typeof message.id !== "number") tell(() => this.emit("message", message));
       return;
     }
+    if (message.id === undefined && [...this.#late].some((late) => mayAnswer(message.type, late))) {
+      this.destroy(new ClientError("CONNECTION_CLOSED", "an answer without id may be a late one"));
+      return;
+    }
     this.#pending.delete(key);
     if (message.id !== undefined) this.#peerHasIds = true;
     // What follows in the same chunk may be compressed already.
     if (pending.type === "hello" && message["compression"] === "deflate")
       this.#packing = { ...this.#packing, deflate: true };
-    if (message.type === "error") pending.reject(new RemoteError(message as Partial<ErrorMessage>));
+    if (message.type === "error") pending.reject(new RemoteError(message));
     else pending.resolve(message);
   }
 
   /** Peers without ids answer in order: an answer belongs to the oldest request of its kind, an error to the oldest of all. */
   #keyOf({ id, type }: Message): number | undefined {
     if (id !== undefined || this.#peerHasIds) return typeof id === "number" ? id : undefined;
-    for (const [key, pending] of this.#pending) {
-      const answer = (ANSWERED_BY as Readonly<Record<string, string>>)[pending.type];
-      if (type === "error" || answer === type || answer === undefined) return key;
-    }
+    for (const [key, pending] of this.#pending) if (mayAnswer(type, pending.type)) return key;
     return undefined;
   }
 
@@ -278,7 +281,7 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
   }
 
   /** The server's last words: it answers nothing more, and is about to send its FIN. */
-  #takeLeave(message: Partial<ErrorMessage>): void {
+  #takeLeave(message: Message): void {
     this.#error ??= new RemoteError(message);
     this.#waitForEnd();
   }
@@ -292,6 +295,7 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
     for (const [id, { deadlineMs, reject, type }] of this.#pending) {
       if (now < deadlineMs) continue;
       this.#pending.delete(id);
+      this.#late.add(type);
       reject(new ClientError("REQUEST_TIMEOUT", type));
     }
     this.#leaveWhenDone();

@@ -37,9 +37,10 @@ export class RemoteError extends Error {
   /** Does the server close the connection? */
   readonly closes: boolean;
 
-  constructor({ code, message, closes }: Partial<ErrorMessage>) {
-    super(message ?? "the server has answered with an error");
-    this.code = code ?? "REMOTE_ERROR";
+  /** What came over the wire: each field may be anything, or missing. */
+  constructor({ code, message, closes }: { readonly [Field in keyof ErrorMessage]?: unknown }) {
+    super(typeof message === "string" ? message : "the server has answered with an error");
+    this.code = typeof code === "string" ? code : "REMOTE_ERROR";
     this.closes = closes === true;
   }
 }

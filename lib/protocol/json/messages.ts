@@ -81,7 +81,7 @@ export type ServerStats = Common & {
 };
 export type AuthResponse = Common & {
   readonly type: "auth_response";
-  readonly status: "authenticated" | "authentication_failed";
+  readonly status: "authenticated";
 };
 export type TextReceived = Common & {
   readonly type: "text_received";
@@ -126,6 +126,12 @@ export const ANSWERED_BY = {
   auth: "auth_response",
   text: "text_received",
 } as const satisfies { [T in keyof ResponseTo]: ResponseTo[T]["type"] };
+
+/** May a message of `type` be the answer to such a request? An error, and one to a type that only that server knows, to any. */
+export function mayAnswer(type: string, request: string): boolean {
+  const answer = (ANSWERED_BY as Readonly<Record<string, string>>)[request];
+  return type === "error" || answer === type || answer === undefined;
+}
 
 /** Field to what it has to be; `?` for optional. */
 type Shape = Readonly<Record<string, "string" | "string?" | "strings?">>;

@@ -82,6 +82,50 @@ describe("a server", () => {
     expect(await one.ping()).toMatchObject({ type: "pong" });
   });
 
+  it.each([
+    ["to a request", { id: 1 }],
+    ["unasked, and closes", { closes: true }],
+  ])(
+    "that answers with an error whose words are none, %s, is told like any other",
+    async (_when, more) => {
+      const error = { type: "error", code: 23, message: { toString: null }, ...more };
+      const port = await answering((socket) => socket.write(framed(error)));
+      const one = client(port, { reconnect: false });
+      await expect(one.ping()).rejects.toMatchObject({
+        ...{ name: "RemoteError", code: "REMOTE_ERROR" },
+        message: "the server has answered with an error",
+      });
+    },
+  );
+
+  it("that is late, and has no ids, gives nobody the answer of somebody else", async () => {
+    let late: Socket | undefined;
+    const port = await answering((socket, chunk) => {
+      if (late === undefined) late = socket;
+      else if (socket === late && chunk === 2) {
+        socket.write(framed({ type: "echo_response", content: "one" }));
+        socket.write(framed({ type: "echo_response", content: "two" }));
+      } else socket.write(framed({ type: "echo_response", content: "three" }));
+    });
+    const one = client(port, { heartbeatMs: 0 });
+    await expect(one.request({ type: "echo", content: "one" }, 23)).rejects.toMatchObject({
+      code: "REQUEST_TIMEOUT",
+    });
+    await expect(one.echo("two")).rejects.toMatchObject({ code: "CONNECTION_CLOSED" });
+    expect(await one.echo("three")).toMatchObject({ content: "three" });
+  });
+
+  it("that is late with one thing, and has no ids, still answers another", async () => {
+    const port = await answering((socket, chunk) => {
+      if (chunk === 2) socket.write(framed({ type: "pong" }));
+    });
+    const one = client(port, { heartbeatMs: 0 });
+    await expect(one.request({ type: "get_stats" }, 23)).rejects.toMatchObject({
+      code: "REQUEST_TIMEOUT",
+    });
+    expect(await one.ping()).toMatchObject({ type: "pong" });
+  });
+
   it("that sends its FIN and reads nothing more is not waited for either", async () => {
     const port = await answering((socket) => socket.pause().end());
     const one = await openConnection({ port, heartbeatMs: 0 });
