@@ -1,8 +1,10 @@
 /** json-client: how a program of ours comes to a connection: keys and token from files, and a first failure that is told at once. */
 import { NeedsError } from "../kernel/errors.ts";
 import { JsonClient } from "../protocol/json/client.ts";
+import { RemoteError } from "../protocol/json/client-errors.ts";
 import type { ConnectOptions } from "../protocol/json/connect.ts";
 import { endpointText } from "../sockets/endpoint.ts";
+import { safe } from "../sockets/safe.ts";
 import { contentOf } from "./given-file.ts";
 
 /** What a user can say about the server; files are in PEM. */
@@ -73,16 +75,18 @@ export function told(
   { host = "127.0.0.1", port, tls }: ConnectOptions,
 ): Error {
   const { code, message } = error;
-  if (code === "ECONNREFUSED")
+  // Words of the server's own: whatever it calls its errors, they are none of the kernel's.
+  const isRemote = error instanceof RemoteError;
+  if (code === "ECONNREFUSED" && !isRemote)
     error.message += `\n  Nobody listens there. Start a server: make server ARGS="--protocol json" (installed by npm: tcp-server --protocol json)`;
-  if (code === undefined || error instanceof NeedsError || /^(E[A-Z0-9]+$|EAI_)/.test(code))
-    return error;
+  if (code === undefined || error instanceof NeedsError) return error;
+  if (!isRemote && /^(E[A-Z0-9]+$|EAI_)/.test(code)) return error;
   // OpenSSL tells its own source files, too; Node has the reason by itself.
   const { reason = message } = error as { readonly reason?: string };
   const whatNext = WHAT_NEXT[code] ?? "";
   const isPlain = tls === undefined || code !== "CONNECTION_CLOSED";
   return new NeedsError(
-    `${endpointText({ address: host, port })}: ${reason} (${code})${isPlain ? whatNext : ""}`,
+    `${endpointText({ address: host, port })}: ${safe(`${reason} (${code})`)}${isPlain ? whatNext : ""}`,
     {
       cause: error,
     },

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { chatText } from "./chat-report.ts";
+import { chatJson, chatText } from "./chat-report.ts";
 import { safe } from "./format.ts";
 import { demoStep } from "./demo-report.ts";
 import { theme } from "./lab-report.ts";
@@ -21,6 +21,20 @@ describe("what others have sent", () => {
     expect(text).toBe(
       "[127.0.0.1:1] \\u001b[2J\\u001b[31mred\\u000d\\u000a> /exit\\u009b1A\\u202eback\\u0007",
     );
+  });
+
+  it("is shown, whatever it lacks, and however deep it is nested", () => {
+    const shown = (message: object, event = "broadcast"): string =>
+      chatText({ event, message } as never, paint);
+    expect(shown({ type: "broadcast_message", from: 7 })).toBe("[7] null");
+    const deep = JSON.parse(`${"[".repeat(100_000)}${"]".repeat(100_000)}`) as unknown;
+    expect(shown({ from: "x", content: deep })).toBe('[x] "(nested too deeply to be shown)"');
+    expect(shown({ type: "news", deep }, "message")).toContain("nested too deeply");
+    const json = chatJson({ event: "message", message: { type: "news", deep } });
+    expect(JSON.parse(json)).toEqual({
+      ...{ version: 1, event: "message" },
+      message: "(nested too deeply to be shown)",
+    });
   });
 
   it("stays readable in every script", () => {

@@ -16,9 +16,9 @@ export function chatText(event: ChatEvent, paint: ChalkInstance): string {
     case "help":
       return helpLines(event.commands);
     case "broadcast":
-      return `${paint.cyan(`[${safe(event.message.from)}]`)} ${safe(event.message.content)}`;
+      return `${paint.cyan(`[${shown(event.message.from)}]`)} ${shown(event.message.content)}`;
     case "message":
-      return `unasked: ${safe(JSON.stringify(event.message))}`;
+      return `unasked: ${shown(event.message)}`;
     case "disconnect":
       return paint.yellow(`connection lost: ${withCode(event.error)}`);
     case "reconnecting":
@@ -39,9 +39,18 @@ function withCode(error: Error & { code?: string }): string {
   return safe(isSaid ? message : `${message} (${code})`);
 }
 
-/** A field of an answer; servers of other make may send anything, or nothing. */
+/** A message, or a field of one; servers of other make may send anything, or nothing. */
 function shown(value: unknown): string {
-  return safe(typeof value === "string" ? value : JSON.stringify(value ?? null));
+  return safe(typeof value === "string" ? value : spelled(value ?? null));
+}
+
+/** As JSON. JSON.parse() reads what is nested deeper than JSON.stringify() can go down: RangeError. */
+function spelled(value: unknown, replacer?: (key: string, value: unknown) => unknown): string {
+  try {
+    return JSON.stringify(value, replacer);
+  } catch {
+    return '"(nested too deeply to be shown)"';
+  }
 }
 
 function answerText(answer: Message): string {
@@ -77,9 +86,12 @@ function helpLines(commands: Extract<ChatEvent, { event: "help" }>["commands"]):
 
 /** The same as one line of JSON. */
 export function chatJson(event: ChatEvent): string {
-  return JSON.stringify({ version: 1, ...event }, (_, value: unknown) =>
+  const plain = (_: string, value: unknown): unknown =>
     value instanceof Error
       ? { code: (value as Error & { code?: string }).code, message: value.message }
-      : value,
+      : value;
+  const fields = Object.entries({ version: 1, ...event }).map(
+    ([name, value]) => `${JSON.stringify(name)}:${spelled(value, plain)}`,
   );
+  return `{${fields.join(",")}}`;
 }

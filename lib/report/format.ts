@@ -1,4 +1,5 @@
 /** format: numbers for people, and foreign text. */
+export { safe } from "../sockets/safe.ts";
 
 /** A whole number with thousands separated: 28,232. */
 export function count(value: number): string {
@@ -19,14 +20,6 @@ export function bytes(value: number): string {
   return value < 1_048_576
     ? `${(value / 1_024).toFixed(1)} KiB`
     : `${(value / 1_048_576).toFixed(1)} MiB`;
-}
-
-/** Control characters, those of terminals included, as they are written in JSON; and no character that turns text around. */
-export function safe(text: string): string {
-  return text.replaceAll(
-    /[\p{Cc}\u200E\u200F\u2028-\u202E\u2066-\u2069]/gu,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
 }
 
 /** As wide as a terminal is at least. */
