@@ -8,6 +8,8 @@ export type Sampler = {
   /** The table as it was last seen. */
   readonly rows: () => readonly SampleRow[];
   readonly stop: () => readonly Sample[];
+  /** What was seen and is not kept, in words. */
+  readonly notes: () => readonly string[];
 };
 
 const PAUSE_MS = 1;
@@ -20,6 +22,7 @@ export function startSampler(maxRows = MAX_ROWS): Sampler {
   const samples: Sample[] = [];
   let lastText = "";
   let kept = 0;
+  let isFull = false;
   let timer: NodeJS.Timeout | undefined;
   const look = (): void => {
     const fromNs = now();
@@ -30,9 +33,10 @@ export function startSampler(maxRows = MAX_ROWS): Sampler {
     const last = samples.at(-1);
     if (text === lastText && last !== undefined && last.repeats > 0)
       samples[samples.length - 1] = { ...sample, repeats: last.repeats + 1 };
-    else if (last !== undefined && kept + rows.length > maxRows)
+    else if (last !== undefined && kept + rows.length > maxRows) {
       samples[samples.length - 1] = sample;
-    else {
+      isFull = true;
+    } else {
       kept += rows.length;
       samples.push(text === lastText ? { ...sample, repeats: 1 } : sample);
     }
@@ -46,5 +50,9 @@ export function startSampler(maxRows = MAX_ROWS): Sampler {
       clearTimeout(timer);
       return samples;
     },
+    notes: () =>
+      isFull
+        ? ["states are missing: so many connections changed that not all readings are kept"]
+        : [],
   };
 }

@@ -9,6 +9,12 @@ afterEach(() => {
 });
 
 describe("the sampler", () => {
+  it("keeps all of a table that fits, and has nothing to say of it", () => {
+    const sampler = startSampler();
+    expect(sampler.stop()).toHaveLength(1);
+    expect(sampler.notes()).toEqual([]);
+  });
+
   it("keeps no more than it may of a table that changes for ever, and the newest of it", async () => {
     const sampler = startSampler(23);
     ends.push(() => sampler.stop());
@@ -30,5 +36,6 @@ describe("the sampler", () => {
     const all = samples.reduce((sum, { rows }) => sum + rows.length, 0);
     expect(newest).toBeGreaterThanOrEqual(24);
     expect(all - newest).toBeLessThanOrEqual(23);
+    expect(sampler.notes().join()).toContain("states are missing");
   });
 });

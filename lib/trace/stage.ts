@@ -133,7 +133,9 @@ async function traceCommand(order: OrderOf<"command">): Promise<Recording> {
   const traced = await tracing.traced;
   if (order.rung !== "here") await settled(sampler);
   const samples = sampler.stop();
-  return { samples, bareFromNs: undefined, ...wholeLines(traced, await captured(capture)) };
+  const whole = wholeLines(traced, await captured(capture));
+  const notes = [...whole.notes, ...sampler.notes()];
+  return { samples, bareFromNs: undefined, ...whole, notes };
 }
 
 async function attach({ pid, forMs }: OrderOf<"attach">): Promise<Recording> {
