@@ -53,6 +53,17 @@ describe("multiplex", () => {
     }
   });
 
+  it("takes a descriptor limit that is too low for its own files for no defect of its own", async () => {
+    for (let limit = 27; limit <= 36; limit += 1) {
+      const through = ["prlimit", `--nofile=${limit}:${limit}`];
+      const { code, stderr } = await run("multiplex", ["-c", "3"], { through });
+      expect(stderr).not.toContain("defect");
+      // With the least of these it is Node itself that ends, with 1.
+      expect([1, 2]).toContain(code);
+      expect(stderr).toMatch(/EMFILE|descriptor/);
+    }
+  });
+
   it("uses a server that is there, and finds its process", async () => {
     const server = await startServer();
     const result = lastJson(

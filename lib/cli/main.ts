@@ -300,6 +300,13 @@ function explain(name: string, error: unknown, io: Io): number {
     );
     return 2;
   }
+  // Node says so, too, when it had no descriptor left to look into the package's folder.
+  if (code === "ERR_MODULE_NOT_FOUND" || code === "ERR_UNSUPPORTED_DIR_IMPORT") {
+    io.err(
+      `${name}: ${message}\n  Its packages are missing: npm ci. Or the descriptor limit is too low to open them: ulimit -n 256. [TFL_NEEDS]`,
+    );
+    return 2;
+  }
   io.err(`${name}: a defect in this program, please report it.\n${stack ?? String(error)}`);
   return 70;
 }
