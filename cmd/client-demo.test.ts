@@ -95,6 +95,14 @@ describe("client --protocol json, the demo", () => {
     expect(stderr).toContain("It wants a token: --auth-token-file FILE, or AUTH_TOKEN.");
   });
 
+  it("shows nothing at a plain echo server, and says what it is", async () => {
+    const { port } = await startServer();
+    const { code, stdout, stderr } = await run("client", ["demo", "--port", `${port}`]);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toContain("whoever listens there sends back what it gets (SENT_BACK)");
+    expect(stderr).toContain('make server ARGS="--protocol json"');
+  });
+
   it("says with 1 what a server does that is not as documented", async () => {
     const handlers: Record<string, Handler> = {
       ping: () => ({ type: "WRONG" }),

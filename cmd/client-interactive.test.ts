@@ -93,6 +93,15 @@ describe("client interactive, from a pipe", () => {
     expect(lines[2]).toContain("still here");
   });
 
+  it("takes nothing for an answer that it has sent itself", async () => {
+    const { port } = await startServer();
+    const { code, stdout } = await said(port, ["/ping", "/stats", "Hello"]);
+    expect(code).toBe(1);
+    const lines = stdout.trim().split("\n");
+    expect(lines.map((line) => line.split(": ")[0])).toEqual(["ping", "get_stats", "text"]);
+    for (const line of lines) expect(line).toContain("the request came back as it was");
+  });
+
   it("stops at /exit", async () => {
     const server = await serve();
     const { stdout } = await said(server.port, ["/echo one", "/exit", "/echo two"]);

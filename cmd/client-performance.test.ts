@@ -132,10 +132,18 @@ describe("client performance", () => {
     const { port } = await startServer();
     const { code, stdout, stderr } = await run("client", load(port, ...SHORT));
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
-    expect(stderr).toContain(
-      'is no server of this protocol: it answers get_stats with "get_stats"',
-    );
+    expect(stderr).toContain("whoever listens there sends back what it gets (SENT_BACK)");
   });
+
+  it("refuses a server that answers its first question with something else", async () => {
+    const server = createJsonServer({ handlers: { get_stats: () => ({ type: "stats" }) } });
+    const { port } = await server.listen({ port: 0 });
+    const { code, stderr } = await run("client", load(port, ...SHORT));
+    await server.close({ drainMs: 0 });
+    expect(code).toBe(2);
+    expect(stderr).toContain('is no server of this protocol: it answers get_stats with "stats"');
+  });
+
   it("refuses a server that does not count its messages", async () => {
     const server = createJsonServer({ handlers: { get_stats: () => ({ type: "server_stats" }) } });
     const { port } = await server.listen({ port: 0 });

@@ -52,6 +52,7 @@ const CLIENT_ERROR_ROWS: Readonly<Record<ClientErrorCode, readonly [fate: string
       "is given up, with all requests under way",
       "`JsonClient` makes another; `heartbeatMs`, `heartbeatTimeoutMs`",
     ],
+    SENT_BACK: ["stays", "the port of a JSON server: `server --protocol json`"],
     IN_FLIGHT_LIMIT: ["stays; nothing was sent", "wait for answers; `maxInFlight`"],
     CIRCUIT_OPEN: [
       "is not looked at",

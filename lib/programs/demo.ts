@@ -57,7 +57,7 @@ export type Scene = {
 
 const KNOCK_MS = 5_000;
 /** It does not speak with us: no scene would show more. */
-const REFUSED: ReadonlySet<string> = new Set(["CONNECTION_CLOSED", "UNAUTHENTICATED"]);
+const REFUSED: ReadonlySet<string> = new Set(["CONNECTION_CLOSED", "UNAUTHENTICATED", "SENT_BACK"]);
 
 /** Plays every scene. Rejects when there is no connection at all, with its errno or TFL_NEEDS. */
 export async function* demo(server: Server, signal: AbortSignal): AsyncGenerator<DemoStep> {
@@ -71,7 +71,7 @@ export async function* demo(server: Server, signal: AbortSignal): AsyncGenerator
   }
 }
 
-/** Is there anybody who speaks our language? Rejects when there is no connection, when it ends at the first message, or when the server wants a token first. */
+/** Is there anybody who speaks our language? Rejects when there is no connection, when it ends at the first message or that comes back, or when the server wants a token first. */
 async function knock(options: ConnectOptions): Promise<void> {
   const connection = await openConnection(options);
   try {

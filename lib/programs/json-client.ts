@@ -78,7 +78,7 @@ export function told(
   // Words of the server's own: whatever it calls its errors, they are none of the kernel's.
   const isRemote = error instanceof RemoteError;
   if (code === "ECONNREFUSED" && !isRemote)
-    error.message += `\n  Nobody listens there. Start a server: make server ARGS="--protocol json" (installed by npm: tcp-server --protocol json)`;
+    error.message += `\n  Nobody listens there. ${START_A_SERVER}`;
   if (code === undefined || error instanceof NeedsError) return error;
   if (!isRemote && /^(E[A-Z0-9]+$|EAI_)/.test(code)) return error;
   // OpenSSL tells its own source files, too; Node has the reason by itself.
@@ -93,9 +93,13 @@ export function told(
   );
 }
 
+const START_A_SERVER =
+  'Start a server: make server ARGS="--protocol json" (installed by npm: tcp-server --protocol json)';
+
 const WHAT_NEXT: Readonly<Record<string, string>> = {
   UNAUTHENTICATED: "\n  It wants a token: --auth-token-file FILE, or AUTH_TOKEN.",
   ERR_SSL_WRONG_VERSION_NUMBER: "\n  What answers there does not speak TLS: try it without.",
+  SENT_BACK: `\n  A plain echo server, then, which knows no messages. ${START_A_SERVER}`,
   CONNECTION_CLOSED:
     "\n  It closes at our first message: does it want TLS (--tls), or another protocol?",
 };

@@ -9,12 +9,9 @@
 import { once } from "node:events";
 import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
 import { setTimeout as pause } from "node:timers/promises";
-import {
-  prepare,
-  type ClientConnection,
-  type Prepared,
-} from "../protocol/json/client-connection.ts";
+import type { ClientConnection } from "../protocol/json/client-connection.ts";
 import type { Message } from "../protocol/json/messages.ts";
+import { prepare, type Prepared } from "../protocol/json/outgoing.ts";
 
 /** What to ask a server for. Times in milliseconds. */
 export type Load = {

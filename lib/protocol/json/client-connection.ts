@@ -17,10 +17,10 @@ import {
   type ErrorMessage,
   type Message,
   type Packing,
-  type Request,
   type ResponseTo,
 } from "./messages.ts";
 import { Outbox } from "./outbox.ts";
+import type { Custom, Outgoing, Prepared } from "./outgoing.ts";
 import { tell } from "./tell.ts";
 import { everyTick } from "./ticker.ts";
 import { usualUnless } from "./usual.ts";
@@ -36,19 +36,6 @@ export type ConnectionEvents = {
   /** The end; without an error when it was ours. */
   close: [Error | undefined];
 };
-
-/** A request before it has its id. */
-export type Outgoing<T extends keyof ResponseTo> = Omit<Extract<Request, { type: T }>, "id">;
-/** A request of a type that only this server knows. */
-export type Custom = { readonly type: string; readonly [field: string]: unknown };
-
-/** A request whose JSON is made once. */
-export type Prepared = { readonly type: string; readonly text: string };
-
-/** Makes a request ready to be sent many times; `message` must not have an id. */
-export function prepare(message: Custom): Prepared {
-  return { type: message.type, text: JSON.stringify(message) };
-}
 
 type Pending = {
   readonly type: string;
@@ -83,6 +70,8 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
   #markGone = (): void => undefined;
   /** Does the peer answer with ids? Then what has none is no answer. */
   #peerHasIds = false;
+  /** The peer's address, as our pongs name it; undefined before the first. */
+  #peer: string | undefined;
   /** Types of requests whose time was over: without an id nobody can tell their late answers from those of others. */
   readonly #late = new Set<string>();
   #error: Error | undefined;
@@ -243,7 +232,8 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
     // What follows in the same chunk may be compressed already.
     if (pending.type === "hello" && message["compression"] === "deflate")
       this.#packing = { ...this.#packing, deflate: true };
-    if (message.type === "error") pending.reject(new RemoteError(message));
+    if (this.#isEcho(message, pending)) pending.reject(new ClientError("SENT_BACK"));
+    else if (message.type === "error") pending.reject(new RemoteError(message));
     else pending.resolve(message);
   }
 
@@ -254,15 +244,22 @@ export class ClientConnection extends EventEmitter<ConnectionEvents> implements 
     return undefined;
   }
 
+  /** Our own request; or our own pong, since a ping that comes back is answered like any other: a server's would name our address, not its own. */
+  #isEcho({ type, client_id: client }: Message, { type: request }: Pending): boolean {
+    if (type === request) return !mayAnswer(type, request);
+    return type === "pong" && client !== undefined && client === this.#peer;
+  }
+
   #pong({ timestamp, id }: Message): void {
     // A peer that does not read gets no more of them: they would pile up.
     if (this.socket.writableNeedDrain) return;
+    this.#peer ??= `${this.socket.remoteAddress}:${this.socket.remotePort}`;
     this.send({
       type: "pong",
       ...(id === undefined ? {} : { id }),
       ping_timestamp: timestamp ?? null,
       pong_timestamp: new Date().toISOString(),
-      client_id: `${this.socket.remoteAddress}:${this.socket.remotePort}`,
+      client_id: this.#peer,
     });
   }
 

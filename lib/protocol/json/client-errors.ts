@@ -7,6 +7,7 @@ export const CLIENT_ERRORS = {
   REQUEST_TIMEOUT: "no answer in time",
   CONNECTION_CLOSED: "the connection has ended; nobody knows whether the request was carried out",
   PEER_SILENT: "the server gives no sign of life",
+  SENT_BACK: "the request came back as it was: whoever listens there sends back what it gets",
   IN_FLIGHT_LIMIT: "too many requests wait for their answers",
   CIRCUIT_OPEN: "too many failures in a row: not even tried",
   POOL_QUEUE_FULL: "too many wait for a connection of the pool",

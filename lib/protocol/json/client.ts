@@ -21,16 +21,12 @@ import {
 } from "cockatiel";
 import { deadline } from "../deadline.ts";
 import { BACKOFF, backoffMs, type BackoffOptions } from "./backoff.ts";
-import {
-  type ClientConnection,
-  type ConnectionEvents,
-  type Custom,
-  type Outgoing,
-} from "./client-connection.ts";
+import type { ClientConnection, ConnectionEvents } from "./client-connection.ts";
 import { ClientError, RemoteError } from "./client-errors.ts";
 import { CONNECTION_LIMITS } from "./client-limits.ts";
 import { openConnection, type ConnectOptions } from "./connect.ts";
 import type { EchoResponse, Message, Pong, ResponseTo, ServerStats } from "./messages.ts";
+import type { Custom, Outgoing } from "./outgoing.ts";
 import { tell } from "./tell.ts";
 import { usualUnless } from "./usual.ts";
 
@@ -57,6 +53,7 @@ const FINAL = new Set([
   "UNAUTHENTICATED",
   "FRAME_TOO_LARGE",
   "NOT_NEGOTIATED",
+  "SENT_BACK",
 ]);
 
 /** A client that connects when it is asked to, and comes back by itself. Every request ends: with an answer, or with an error and its code. */

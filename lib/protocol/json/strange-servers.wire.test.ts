@@ -12,12 +12,14 @@ afterEach(async () => {
 });
 
 /** A server that answers the so-many-th chunk on a connection as the test says. */
-async function answering(answer: (socket: Socket, chunk: number) => void): Promise<number> {
+async function answering(
+  answer: (socket: Socket, chunk: number, bytes: Buffer) => void,
+): Promise<number> {
   const sockets = new Set<Socket>();
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     let chunks = 0;
     sockets.add(socket.on("error", () => undefined));
-    socket.on("data", () => answer(socket, (chunks += 1)));
+    socket.on("data", (bytes) => answer(socket, (chunks += 1), bytes));
   });
   ends.push(() => {
     server.close();
@@ -65,6 +67,24 @@ describe("a server", () => {
     await one.ping();
     expect(await one.request({ type: "slow" })).toMatchObject({ type: "done" });
     expect(told).toEqual(["news", "error", "late"]);
+  });
+
+  it("that sends back what it gets has answered nothing, not even a ping", async () => {
+    const port = await answering((socket, _chunk, bytes) => socket.write(bytes));
+    const one = client(port);
+    for (const type of ["ping", "echo", "get_stats", "text"])
+      await expect(one.request({ type })).rejects.toMatchObject({ code: "SENT_BACK" });
+    // Types of its own a server may answer as it likes.
+    expect(await one.request({ type: "own" })).toMatchObject({ type: "own" });
+  });
+
+  it("that asks the same, under the same number, before it answers, has answered", async () => {
+    const port = await answering((socket, chunk) => {
+      const pong = { type: "pong", id: 1, client_id: `127.0.0.1:${socket.remotePort}` };
+      if (chunk === 1) socket.write(framed({ type: "ping", id: 1 }));
+      else socket.write(framed(pong));
+    });
+    expect(await client(port).ping()).toMatchObject({ type: "pong" });
   });
 
   it("that says it closes, and does not, is left after a moment", async () => {
