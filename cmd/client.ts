@@ -27,8 +27,6 @@ import { isLoopback } from "../lib/kernel/ports.ts";
 import { isInSandbox } from "../lib/kernel/sandbox.ts";
 import type { Server } from "../lib/programs/json-client.ts";
 import { WAYS_TO_LEAVE, type WayToLeave } from "../lib/protocol/leave.ts";
-import { visitAll } from "../lib/protocol/visits.ts";
-import { visitsReport } from "../lib/report/visits-report.ts";
 import { endpointText } from "../lib/sockets/endpoint.ts";
 
 const waysToLeave = Object.keys(WAYS_TO_LEAVE) as WayToLeave[];
@@ -143,6 +141,10 @@ function modeOf({ protocol }: Given, [word, another]: readonly string[]): Mode {
 }
 
 async function visitServer(values: Given, target: Target, io: Io): Promise<number> {
+  const [{ visitAll }, { visitsReport }] = await Promise.all([
+    import("../lib/protocol/visits.ts"),
+    import("../lib/report/visits-report.ts"),
+  ]);
   const { port = DEFAULT_PORTS.echo, connections = 1 } = values;
   if (!values.json)
     io.err(

@@ -120,7 +120,7 @@ describe("rooms", () => {
     expect(wrong).toEqual([]);
   });
 
-  it("load no package before a command knows what it is to do: --help stays fast", () => {
+  it("load no package, and nothing for a result, before a command knows what it is to do: --help stays fast", () => {
     const reached = (file: string, seen = new Set<string>()): ReadonlySet<string> => {
       if (seen.has(file)) return seen;
       seen.add(file);
@@ -130,7 +130,8 @@ describe("rooms", () => {
     };
     const early = files
       .filter((file) => file.startsWith("cmd/"))
-      .flatMap((file) => [...reached(file)].filter((to) => to in OWNERS));
+      .flatMap((file) => [...reached(file)])
+      .filter((to) => to in OWNERS || roomOf(to) === "lib/report");
     expect(early).toEqual([]);
   });
 
